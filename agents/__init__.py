@@ -1,0 +1,1 @@
+"""Controllers, and how they are trained."""

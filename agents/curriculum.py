@@ -1,0 +1,52 @@
+"""What a controller is trained on: rows of settings, drawn anew for every episode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from optenv import tasks
+
+BUDGETS = (40, 80, 120, 200, 320, 400, 600, 800, 1000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curriculum:
+    """A distribution over environment settings.
+
+    Attributes:
+      tasks: names of tasks, families, or members.
+      optimizers: base optimizers.
+      budgets: inner steps of a run.
+      groupings: "layer", "model", or both.
+      decisions: control steps of a run; budgets are multiples of it.
+      settings: what all environments have in common.
+    """
+
+    tasks: Sequence[str]
+    optimizers: Sequence[str] = ("adamw",)
+    budgets: Sequence[int] = BUDGETS
+    groupings: Sequence[str] = ("layer", "layer", "layer", "model")
+    decisions: int = 40
+    settings: dict[str, Any]
+
+    def draw(self, generator: np.random.Generator) -> dict[str, Any]:
+        """Draw the settings of one vector environment."""
+        entry = tasks.get(str(generator.choice(np.array(self.tasks))))
+        task = entry.member(int(generator.integers(entry.num_members))) if isinstance(entry, tasks.Family) else entry
+        budget = int(generator.choice(np.array(self.budgets), p=self._shares()))
+        return self.settings | {
+            "task": task,
+            "optimizer": str(generator.choice(np.array(self.optimizers))),
+            "groups": str(generator.choice(np.array(self.groupings))),
+            "num_inner_steps": budget,
+            "steps_per_action": max(1, budget // self.decisions),
+        }
+
+    def _shares(self) -> np.ndarray:
+        """Favour short runs: a budget's share of the draws falls with its cost."""
+        weight = np.asarray(self.budgets, float) ** -0.7
+        return weight / weight.sum()

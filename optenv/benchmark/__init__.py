@@ -1,0 +1,1 @@
+"""The benchmark: paired runs of controllers and schedules on named tasks."""

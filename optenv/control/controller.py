@@ -1,0 +1,99 @@
+"""The contract of a controller: anything with reset, act, learn, save and load."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from optenv.control.features import FEATURE_NAMES
+from optenv.control.knobs import check_control, check_knobs
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What a controller expects of its host; a host with another interface refuses it.
+
+    Attributes:
+      features: names of the observed features, in order.
+      knobs: names of the knobs its actions turn, in order.
+      control: "absolute" or "relative".
+      first_update: under relative control, the norm of each group's first update over that of its
+        weights, which the first scale is set to give; None starts from the base rate (scale 1).
+      decisions: control steps a whole run is divided into where the host may choose.
+    """
+
+    features: tuple[str, ...] = FEATURE_NAMES
+    knobs: tuple[str, ...] = ("scale", "clip", "dampen")
+    control: str = "absolute"
+    first_update: float | None = None
+    decisions: int = 40
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+          ValueError: if a feature, knob or control is unknown to this version, or a number is out of range.
+        """
+        if tuple(self.features) != FEATURE_NAMES:
+            raise ValueError(f"features: this version observes {', '.join(FEATURE_NAMES)}; received {', '.join(self.features)}")
+        object.__setattr__(self, "features", tuple(self.features))
+        object.__setattr__(self, "knobs", check_knobs(self.knobs))
+        check_control(self.control)
+        if self.first_update is not None and not 0.0 < self.first_update < 1.0:
+            raise ValueError(f"first_update: expected a ratio between 0 and 1, or None; received {self.first_update!r}")
+        if self.first_update is not None and (self.control != "relative" or "scale" not in self.knobs):
+            raise ValueError("first_update: expected relative control of the knob 'scale'")
+        if self.decisions < 1:
+            raise ValueError(f"decisions: expected a positive number; received {self.decisions!r}")
+
+
+class Controller(ABC):
+    """Decides every group's knobs from what it observes.
+
+    Attributes:
+      interface: what it observes and turns.
+    """
+
+    interface: Interface = Interface()
+
+    @abstractmethod
+    def reset(self, num_runs: int, num_groups: int) -> None:
+        """Begin `num_runs` runs with `num_groups` groups each, forgetting all others."""
+
+    @abstractmethod
+    def act(self, observation: Array) -> Array:
+        """Decide.
+
+        Args:
+          observation: every group's view, [N, G, features].
+
+        Returns:
+          Actions in [-1, 1], [N, G, knobs]; 0 is neutral.
+        """
+
+    def learn(self, reward: Array, ended: Array) -> None:  # noqa: B027 - most controllers do not learn online
+        """Take in the reward of the last action, [N], and whether the run ended with it, [N] bool."""
+
+    def save(self, path: str | Path) -> None:
+        """Write the controller to exactly `path`.
+
+        Raises:
+          TypeError: if this kind has nothing to save.
+        """
+        raise TypeError(f"{type(self).__name__} has nothing to save")
+
+
+class Neutral(Controller):
+    """Leave the base optimizer alone, bit for bit."""
+
+    def reset(self, num_runs: int, num_groups: int) -> None:
+        """Nothing to forget."""
+
+    def act(self, observation: Array) -> Array:
+        """Return zeros, [N, G, knobs]."""
+        return np.zeros((*observation.shape[:2], len(self.interface.knobs)))

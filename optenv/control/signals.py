@@ -1,0 +1,175 @@
+"""The running statistics that features are computed from; plain numpy, one row a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+Array = np.ndarray
+COSINE_MEMORY = 0.5
+NOISE_MEMORY = 0.9
+
+
+@dataclass(frozen=True)
+class Products:
+    """Inner products of a group's sketches at the end of a control step, each [N, G] float64.
+
+    `g` is the newest gradient, `w` the weights, `d` the displacement of the weights over the
+    control step; `_last` marks the values one control step earlier. NaN where no earlier exists.
+    """
+
+    gg: Array
+    gg_last: Array
+    g_g_last: Array
+    g_d: Array
+    dd: Array
+    dd_last: Array
+    d_d_last: Array
+    ww: Array
+
+
+@dataclass(frozen=True)
+class Interval:
+    """What happened during one control step.
+
+    Attributes:
+      steps: inner steps taken.
+      loss: mean minibatch loss, [N].
+      noise: variance of the minibatch loss, [N]; half the mean squared difference of successive
+        losses, which a steady trend hardly moves; NaN where fewer than two losses were seen.
+      products: of the groups' sketches, [N, G] each.
+    """
+
+    steps: int
+    loss: Array
+    noise: Array
+    products: Products
+
+
+def loss_statistics(losses: Array, last: Array) -> tuple[Array, Array]:
+    """Return mean and noise variance of an interval's minibatch losses.
+
+    Args:
+      losses: [k, N], in order.
+      last: the loss just before them, [N]; NaN where there was none.
+
+    >>> mean, noise = loss_statistics(np.array([[2.0], [4.0]]), np.array([np.nan]))
+    >>> float(mean[0]), float(noise[0])
+    (3.0, 2.0)
+    """
+    with np.errstate(all="ignore"):
+        squares = np.square(np.diff(losses, axis=0, prepend=last[None]))
+        counted = np.isfinite(squares)
+        total = np.where(counted, squares, 0.0).sum(axis=0)
+        return losses.mean(axis=0), 0.5 * total / np.where(counted.any(axis=0), counted.sum(axis=0), np.nan)
+
+
+def update_ratio(displacement: Array, weights: Array, mask: Array) -> Array:
+    """Return the norm of an update over that of the weights.
+
+    Weights that are still all zero have no norm of their own; they count as of size 0.1, the order
+    of magnitude of a freshly drawn layer.
+
+    Args:
+      displacement: sketch of the update, [N, G, S].
+      weights: sketch of the weights before it, [N, G, S].
+      mask: which coordinates exist, [G, S].
+
+    Returns:
+      [N, G].
+    """
+    count = mask.sum(axis=-1)
+    size = np.sqrt(np.square(weights).sum(axis=-1) / count)
+    return np.sqrt(np.square(displacement).sum(axis=-1) / count) / np.where(size < 1e-4, 0.1, size)
+
+
+@dataclass
+class Signals:
+    """Statistics of N runs with G groups each, as of the end of the last control step.
+
+    Attributes:
+      step: inner steps taken, [N].
+      total: budget in inner steps, [N]; NaN where unknown.
+      interval: inner steps of the last control step, [N].
+      loss: mean minibatch loss of the last interval, [N]; NaN before the first.
+      previous_loss: of the interval before, [N].
+      first_loss: of the first interval, [N].
+      best_loss: the least interval mean so far, [N].
+      noise: variance of the minibatch loss, exponentially averaged, [N].
+      gradient_norm: norm of the sketched gradient, [N, G].
+      first_gradient_norm: the first such norm, [N, G].
+      update_ratio: displacement of the last interval over the norm of the weights, [N, G].
+      persistence: cosine of successive displacements, averaged, [N, G].
+      gradient_persistence: cosine of successive gradients, averaged, [N, G].
+      descent: cosine of the gradient and minus the displacement before it, averaged, [N, G].
+      log_scale: log10 of the scale in force over the run's first, [N, G].
+    """
+
+    step: Array
+    total: Array
+    interval: Array
+    loss: Array
+    previous_loss: Array
+    first_loss: Array
+    best_loss: Array
+    noise: Array
+    gradient_norm: Array
+    first_gradient_norm: Array
+    update_ratio: Array
+    persistence: Array
+    gradient_persistence: Array
+    descent: Array
+    log_scale: Array
+
+    @classmethod
+    def start(cls, total: Array, num_groups: int) -> Signals:
+        """Begin N runs; `total` is [N], NaN where the budget is unknown."""
+        n = len(total)
+        run = {name: np.full(n, np.nan) for name in ("loss", "previous_loss", "first_loss", "best_loss", "noise")}
+        norms = {name: np.full((n, num_groups), np.nan) for name in ("gradient_norm", "first_gradient_norm", "update_ratio")}
+        cosines = {name: np.zeros((n, num_groups)) for name in ("persistence", "gradient_persistence", "descent", "log_scale")}
+        return cls(step=np.zeros(n), total=np.asarray(total, float), interval=np.ones(n), **run, **norms, **cosines)
+
+    def advance(self, interval: Interval, log_scale: Array) -> None:
+        """Take in one control step; what is not finite leaves the statistics as they were."""
+        self.step = self.step + interval.steps
+        self.interval = np.full_like(self.step, interval.steps)
+        self.log_scale = log_scale
+        with np.errstate(all="ignore"):
+            self._advance_loss(interval)
+            self._advance_groups(interval.products)
+
+    def _advance_loss(self, interval: Interval) -> None:
+        self.previous_loss = self.loss
+        self.loss = _finite_or(interval.loss, self.loss)
+        self.first_loss = np.where(np.isnan(self.first_loss), self.loss, self.first_loss)
+        self.best_loss = np.fmin(self.best_loss, self.loss)
+        noise = _finite_or(interval.noise, self.noise)
+        self.noise = _average(self.noise, noise, NOISE_MEMORY)
+
+    def _advance_groups(self, p: Products) -> None:
+        self.gradient_norm = _finite_or(np.sqrt(p.gg), self.gradient_norm)
+        self.first_gradient_norm = np.where(np.isnan(self.first_gradient_norm), self.gradient_norm, self.first_gradient_norm)
+        self.update_ratio = _finite_or(np.sqrt(p.dd / p.ww), self.update_ratio)
+        self.persistence = _average_cosine(self.persistence, p.d_d_last, p.dd, p.dd_last)
+        self.gradient_persistence = _average_cosine(self.gradient_persistence, p.g_g_last, p.gg, p.gg_last)
+        self.descent = _average_cosine(self.descent, -p.g_d, p.gg, p.dd)
+
+    def put(self, rows: Array, fresh: Signals) -> None:
+        """Replace the runs at the indices `rows` by those of `fresh`."""
+        for field in fields(self):
+            getattr(self, field.name)[rows] = getattr(fresh, field.name)
+
+
+def _finite_or(value: Array, otherwise: Array) -> Array:
+    return np.where(np.isfinite(value), value, otherwise)
+
+
+def _average(old: Array, new: Array, memory: float) -> Array:
+    return np.where(np.isnan(old), new, memory * old + (1.0 - memory) * new)
+
+
+def _average_cosine(old: Array, product: Array, a: Array, b: Array) -> Array:
+    cosine = product / np.sqrt(a * b)
+    return np.where(np.isfinite(cosine), COSINE_MEMORY * old + (1.0 - COSINE_MEMORY) * cosine, old)

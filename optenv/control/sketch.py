@@ -1,0 +1,104 @@
+"""What control sees of a group's tensors: a few strided coordinates, and their inner products."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from optenv.control.signals import Products
+
+MAX_COORDINATES = 1024
+TOTAL_COORDINATES = 3072
+MIN_COORDINATES = 16
+
+
+def coordinates_per_group(num_groups: int) -> int:
+    """Return how many coordinates of each group are kept, so that their sum stays bounded.
+
+    >>> coordinates_per_group(1), coordinates_per_group(47), coordinates_per_group(1000)
+    (1024, 65, 16)
+    """
+    return max(MIN_COORDINATES, min(MAX_COORDINATES, TOTAL_COORDINATES // num_groups))
+
+
+def stride(size: int, coordinates: int) -> int:
+    """Return the stride that leaves at most `coordinates` of `size` values.
+
+    >>> stride(10, 4), stride(4, 4), stride(0, 4)
+    (3, 1, 1)
+    """
+    return max(1, -(-size // coordinates))
+
+
+def sketch_index(sizes: list[int]) -> tuple[Tensor, Tensor]:
+    """Place every group's sketch within the concatenation of all groups.
+
+    Args:
+      sizes: number of parameters of each group, in the order of concatenation; G entries.
+
+    Returns:
+      Index into the concatenated vector, [G, S] int64, and a mask, [G, S] float32: 1 where the
+      coordinate exists, 0 where a small group has fewer than S (those indices point at 0).
+    """
+    limit = coordinates_per_group(len(sizes))
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    rows = [start + np.arange(0, size, stride(size, limit)) for start, size in zip(starts, sizes, strict=True)]
+    width = max(1, max(map(len, rows)))
+    index = torch.zeros(len(rows), width, dtype=torch.int64)
+    mask = torch.zeros(len(rows), width)
+    for g, row in enumerate(rows):
+        index[g, : len(row)] = torch.as_tensor(row)
+        mask[g, : len(row)] = 1.0
+    return index, mask
+
+
+@dataclass
+class SketchMemory:
+    """The sketches of the last control step: all that control remembers of gradients and weights.
+
+    Attributes:
+      gradient: [N, G, S]; NaN before the first control step of a run.
+      weights: [N, G, S].
+      displacement: [N, G, S]; NaN before the first control step of a run.
+    """
+
+    gradient: Tensor
+    weights: Tensor
+    displacement: Tensor
+
+    @classmethod
+    def start(cls, weights: Tensor) -> SketchMemory:
+        """Begin runs whose weights have the given sketch, [N, G, S]."""
+        nothing = torch.full_like(weights, torch.nan)
+        return cls(nothing, weights, nothing.clone())
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the three sketches, in the order of the constructor."""
+        return self.gradient, self.weights, self.displacement
+
+    def advance(self, gradient: Tensor, weights: Tensor) -> Products:
+        """Take the sketches at the end of a control step and return their inner products.
+
+        Args:
+          gradient: sketch of the last inner step's gradient, [N, G, S].
+          weights: sketch of the weights after that step, [N, G, S].
+        """
+        displacement = weights - self.weights
+        last_gradient, last_displacement = self.gradient, self.displacement
+        pairs = (
+            (gradient, gradient),
+            (last_gradient, last_gradient),
+            (gradient, last_gradient),
+            (gradient, displacement),
+            (displacement, displacement),
+            (last_displacement, last_displacement),
+            (displacement, last_displacement),
+            (weights, weights),
+        )
+        # One transfer to the host for all products; double precision, since squares of float32 underflow.
+        sums = torch.stack([torch.einsum("ngs,ngs->ng", a.double(), b.double()) for a, b in pairs]).cpu().numpy()
+        self.gradient, self.weights, self.displacement = gradient, weights, displacement
+        return Products(**dict(zip((f.name for f in fields(Products)), sums, strict=True)))

@@ -1,0 +1,89 @@
+"""What is drawn for an episode, and the losses a reward is computed from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from optenv.env.settings import EnvSettings, as_range
+from optenv.rewards import LossTrace
+
+Array = np.ndarray
+DIVERGENCE_FACTOR = 1e3
+DIVERGENCE_PENALTY = 10.0
+
+
+@dataclass
+class Episodes:
+    """The episodes under way in N rows.
+
+    Attributes:
+      seed: seed of each run, [N] uint64.
+      member: member of the family, [N].
+      rate: base learning rate, [N].
+      total: budget in inner steps, [N].
+      step: inner steps taken, [N].
+      first: probe loss at the start, [N].
+      current: newest probe loss, [N].
+      best: least probe loss, [N].
+      twin: newest probe loss of the uncontrolled twin, [N]; NaN where none is run.
+    """
+
+    seed: Array
+    member: Array
+    rate: Array
+    total: Array
+    step: Array
+    first: Array
+    current: Array
+    best: Array
+    twin: Array
+
+    @classmethod
+    def draw(cls, generators: list[np.random.Generator], settings: EnvSettings, num_members: int) -> Episodes:
+        """Draw one episode from each generator; the losses are yet to be measured."""
+        rows = [_draw(g, settings, num_members) for g in generators]
+        seed, member, rate, total = (np.array(column) for column in zip(*rows, strict=True))
+        losses = [np.full(len(rows), np.nan) for _ in range(4)]
+        return cls(seed.astype(np.uint64), member.astype(int), rate, total, np.zeros(len(rows)), *losses)
+
+    def put(self, rows: Array, fresh: Episodes) -> None:
+        """Replace the episodes in `rows` by those of `fresh`."""
+        for field in fields(self):
+            getattr(self, field.name)[rows] = getattr(fresh, field.name)
+
+    def measure_first(self, rows: Array, probe: Array, twin: Array) -> None:
+        """Record the probe losses, [N], with which the episodes in `rows` begin."""
+        for name in ("first", "current", "best"):
+            getattr(self, name)[rows] = probe[rows]
+        self.twin[rows] = twin[rows]
+
+    def advance(self, steps: int, probe: Array, twin: Array, lower_bound: Array | float) -> LossTrace:
+        """Record the probe losses after a control step, [N], and return the trace of that step."""
+        self.step = self.step + steps
+        trace = LossTrace(self.first, self.current, probe, self.best, self.twin, twin,
+                          self.step / self.total, steps / self.total, lower_bound)  # fmt: skip
+        self.current, self.twin = probe, twin
+        self.best = np.fmin(self.best, probe)
+        return trace
+
+    def diverged(self, interval_loss: Array, lower_bound: Array | float) -> Array:
+        """Tell which runs are lost, [N] bool: a loss not finite, or far above its start."""
+        above = self.current - lower_bound > DIVERGENCE_FACTOR * (self.first - lower_bound) + 1e-12
+        return above | ~np.isfinite(self.current) | ~np.isfinite(interval_loss)
+
+
+def _draw(generator: np.random.Generator, settings: EnvSettings, num_members: int) -> tuple[int, int, float, int]:
+    seed = int(generator.integers(2**63))
+    member = int(generator.integers(num_members))
+    rate = _log_uniform(generator, as_range(settings.lr))
+    steps = _log_uniform(generator, as_range(settings.num_inner_steps))
+    decisions = -(-round(steps) // settings.steps_per_action)
+    return seed, member, rate, decisions * settings.steps_per_action
+
+
+def _log_uniform(generator: np.random.Generator, bounds: tuple[float, float]) -> float:
+    low, high = bounds
+    share = generator.uniform()
+    return float(low) if low == high else float(low * (high / low) ** share)

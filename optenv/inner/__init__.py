@@ -1,0 +1,1 @@
+"""The batched inner trainer: many training runs at once, parameters stacked."""

@@ -1,0 +1,72 @@
+"""Everything that changes while runs are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from optenv.control.sketch import SketchMemory
+
+
+@dataclass
+class RunState:
+    """N runs of one task; every field has the runs as its leading axis.
+
+    Attributes:
+      params: flat parameters, [N, P].
+      slots: the base optimizer's state by name, [N, P] each.
+      step: inner steps taken, [N] int64.
+      seed: what each run's randomness derives from, [N] uint64.
+      train: training tensors, [N, M, ...] each, or [1, M, ...] if shared.
+      valid: validation tensors, likewise.
+      shared: whether all runs train on the same data.
+      last_loss: the newest minibatch loss, [N]; NaN before the first.
+      clip_reference: slowly decaying maximum of each group's gradient norm, [N, G].
+      memory: sketches of the last control step.
+    """
+
+    params: Tensor
+    slots: dict[str, Tensor]
+    step: np.ndarray
+    seed: np.ndarray
+    train: tuple[Tensor, ...]
+    valid: tuple[Tensor, ...]
+    shared: bool
+    last_loss: Tensor
+    clip_reference: Tensor
+    memory: SketchMemory
+
+    def __len__(self) -> int:
+        """Return the number of runs."""
+        return len(self.params)
+
+    def select(self, rows: np.ndarray) -> RunState:
+        """Return a copy of the runs at the indices `rows`."""
+        index = torch.as_tensor(rows, device=self.params.device)
+        return _combine([self], lambda ts: ts[0][index], lambda arrays: arrays[0][rows])
+
+    @classmethod
+    def concatenate(cls, states: list[RunState]) -> RunState:
+        """Return the runs of all `states`, which are of one task, in order."""
+        return states[0] if len(states) == 1 else _combine(states, torch.cat, np.concatenate)
+
+
+def _combine(states: list[RunState], tensors: Callable, arrays: Callable) -> RunState:
+    first = states[0]
+    data = (lambda ts: ts[0]) if first.shared else tensors
+    return RunState(
+        params=tensors([s.params for s in states]),
+        slots={name: tensors([s.slots[name] for s in states]) for name in first.slots},
+        step=arrays([s.step for s in states]),
+        seed=arrays([s.seed for s in states]),
+        train=tuple(map(data, zip(*(s.train for s in states), strict=True))),
+        valid=tuple(map(data, zip(*(s.valid for s in states), strict=True))),
+        shared=first.shared,
+        last_loss=tensors([s.last_loss for s in states]),
+        clip_reference=tensors([s.clip_reference for s in states]),
+        memory=SketchMemory(*map(tensors, zip(*(s.memory.tensors() for s in states), strict=True))),
+    )

@@ -1,0 +1,12 @@
+"""The training split: families of tasks whose architectures and data are drawn at random."""
+
+from optenv.tasks.synthetic import autoencoder, classification, quadratic, regression, sequence, teacher_student
+
+FAMILIES = (
+    classification.FAMILY,
+    regression.FAMILY,
+    teacher_student.FAMILY,
+    autoencoder.FAMILY,
+    quadratic.FAMILY,
+    sequence.FAMILY,
+)

@@ -1,0 +1,208 @@
+"""A torch optimizer whose knobs a controller turns."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from optenv.control.controller import Controller
+from optenv.control.loop import ControlLoop
+from optenv.control.signals import Interval, loss_statistics
+from optenv.control.sketch import SketchMemory
+from optenv.wrapper.first_update import first_update_ratio
+from optenv.wrapper.groups import GroupSketch
+from optenv.wrapper.turning import clipped, dampen_momentum, turned
+
+Array = np.ndarray
+CLIP_DECAY = 0.99
+
+
+class ControlledOptimizer(Optimizer):
+    """Steer `base` with a controller.
+
+    Every `steps_per_action` steps the controller observes the run and sets each parameter group's
+    knobs; the hyperparameters are turned for the step alone and restored after it, so schedules of
+    the user's own compose with the control. With a neutral controller every step is that of the
+    base optimizer, bit for bit.
+
+        opt = ControlledOptimizer(torch.optim.AdamW(layer_groups(model)), controller, total_steps=2000)
+        loss.backward(); opt.step(loss=loss); opt.zero_grad()
+
+    Attributes:
+      base: the base optimizer; `param_groups`, `state` and `defaults` are its own.
+      controller: what decides.
+      total_steps: budget in steps, or None.
+      steps_per_action: steps between decisions.
+    """
+
+    def __init__(self, base: Optimizer, controller: Controller, *, total_steps: int | None = None,
+                 steps_per_action: int | None = None):  # fmt: skip
+        """Put `controller` on top of `base`.
+
+        Args:
+          base: any `torch.optim.Optimizer` that steps without a closure.
+          controller: decides every group's knobs.
+          total_steps: budget of the run in steps, if known; the controller observes its progress.
+          steps_per_action: steps between decisions; by default the budget divided by the number of
+            decisions the controller was made for, or 10 where the budget is unknown.
+
+        Raises:
+          TypeError: if `base` is no optimizer, or one that calls its closure more than once.
+          ValueError: if a number is not positive.
+        """
+        _check(base, total_steps, steps_per_action)
+        self.base, self.controller, self.total_steps = base, controller, total_steps
+        self._own_step = False
+        super().__init__([torch.zeros(1)], {})
+        decisions = controller.interface.decisions
+        self.steps_per_action = steps_per_action or (max(1, round(total_steps / decisions)) if total_steps else 10)
+        self._begin()
+
+    def _begin(self) -> None:
+        groups = len(self.base.param_groups)
+        budget = np.array([np.nan if self.total_steps is None else float(self.total_steps)])
+        self._loop = ControlLoop(self.controller.interface, budget, groups)
+        self.controller.reset(1, groups)
+        self._sketch = GroupSketch(self.base.param_groups)
+        self._memory: SketchMemory | None = None
+        self._clip_reference = np.zeros(groups)
+        self._losses: list[Tensor | float] = []
+        self._last_loss = np.array([np.nan])
+        self._values: dict[str, Array] = {}
+        self._step = 0
+        self._own_step = True
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        """The base optimizer's parameter groups."""
+        return self.base.param_groups
+
+    @param_groups.setter
+    def param_groups(self, value: Any) -> None:
+        """Ignore what torch's constructor assigns: the groups are the base optimizer's."""
+
+    @property
+    def state(self) -> Any:  # type: ignore[override]
+        """The base optimizer's state."""
+        return self.base.state
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        """Ignore what torch's constructor assigns: the state is the base optimizer's."""
+
+    @property
+    def defaults(self) -> dict[str, Any]:  # type: ignore[override]
+        """The base optimizer's defaults."""
+        return self.base.defaults
+
+    @defaults.setter
+    def defaults(self, value: Any) -> None:
+        """Ignore what torch's constructor assigns: the defaults are the base optimizer's."""
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group to the base optimizer; only before the first step.
+
+        Raises:
+          RuntimeError: if the run has begun.
+        """
+        if not self._own_step:
+            return
+        if self._step:
+            raise RuntimeError("add_param_group: expected to be called before the first step of a controlled run")
+        self.base.add_param_group(param_group)
+        self._begin()
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None, *, loss: Tensor | float | None = None) -> Any:  # type: ignore[override]
+        """Take one step.
+
+        Args:
+          closure: recomputes the loss and its gradients; it runs once, before control.
+          loss: this step's training loss; may be left out where `closure` returns it.
+
+        Returns:
+          What `closure` returned, else None.
+
+        Raises:
+          ValueError: if there is no loss, or it is not a single number.
+        """
+        returned = None
+        if closure is not None:
+            with torch.enable_grad():
+                returned = closure()
+        self._losses.append(_single(returned if loss is None else loss))
+        if self._step % self.steps_per_action == 0:
+            self._decide()
+        with turned(self.param_groups, self._values), clipped(self.param_groups, self._clip_factors()):
+            self.base.step()
+        if "dampen" in self._values:
+            dampen_momentum(self.base, self._values["dampen"])
+        self._step += 1
+        self._warn_beyond()
+        if self._step % self.steps_per_action == 0:
+            self._observe_interval()
+        return returned
+
+    def _decide(self) -> None:
+        if self._memory is None:
+            self._memory = SketchMemory.start(self._sketch.weights())
+            if self.controller.interface.first_update is not None:
+                gradient = self._sketch.gradient()
+                self._loop.start_at(first_update_ratio(self.base, self._memory.weights, gradient, self._sketch.mask))
+        self._values = self._loop.apply(self.controller.act(self._loop.observe()))
+
+    def _observe_interval(self) -> None:
+        losses = torch.stack([torch.as_tensor(loss, dtype=torch.float64).cpu() for loss in self._losses]).numpy()
+        mean, noise = loss_statistics(losses[:, None], self._last_loss)
+        assert self._memory is not None
+        products = self._memory.advance(self._sketch.gradient(), self._sketch.weights())
+        self._loop.advance(Interval(len(losses), mean, noise, products))
+        self._last_loss, self._losses = losses[-1:], []
+
+    def _clip_factors(self) -> Array:
+        if "clip" not in self._values:
+            return np.ones(len(self.param_groups))
+        norm = self._sketch.gradient()[0].double().square().sum(-1).sqrt().numpy()
+        self._clip_reference = np.maximum(self._clip_reference * CLIP_DECAY, np.where(np.isfinite(norm), norm, 0.0))
+        threshold = self._values["clip"][0] * self._clip_reference
+        with np.errstate(all="ignore"):
+            return np.where(norm > threshold, threshold / norm, 1.0)
+
+    def _warn_beyond(self) -> None:
+        if self.total_steps is not None and self._step == self.total_steps + 1:
+            warnings.warn(f"the run goes on beyond total_steps={self.total_steps}; progress stays at 1", stacklevel=3)
+
+    def __repr__(self) -> str:
+        """Say what steers what."""
+        return f"ControlledOptimizer({self.base!r}, {type(self.controller).__name__}, step {self._step} of {self.total_steps})"
+
+
+def _single(loss: Any) -> Tensor | float:
+    """Return the loss detached.
+
+    Raises:
+      ValueError: if it is missing or not a single number.
+    """
+    if loss is None:
+        raise ValueError("step: expected loss=..., or a closure that returns it; received neither")
+    if isinstance(loss, Tensor):
+        if loss.numel() != 1:
+            raise ValueError(f"step: expected a loss that is a single number; received shape {tuple(loss.shape)}")
+        return loss.detach().reshape(())
+    return float(loss)
+
+
+def _check(base: Any, total_steps: int | None, steps_per_action: int | None) -> None:
+    if not isinstance(base, Optimizer):
+        raise TypeError(f"base: expected a torch.optim.Optimizer; received {type(base).__name__}")
+    if isinstance(base, torch.optim.LBFGS):
+        raise TypeError("base: LBFGS calls its closure several times a step and cannot be controlled; expected another optimizer")
+    for name, value in (("total_steps", total_steps), ("steps_per_action", steps_per_action)):
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise ValueError(f"{name}: expected a whole number of at least 1, or None; received {value!r}")

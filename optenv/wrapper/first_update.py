@@ -1,0 +1,46 @@
+"""How large the base optimizer's first update will be, tried on the sketch alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from optenv.control.signals import update_ratio
+
+_PLAIN = {"fused": None, "foreach": False, "capturable": False, "differentiable": False}
+
+
+def first_update_ratio(base: Optimizer, weights: Tensor, gradient: Tensor, mask: Tensor) -> np.ndarray:
+    """Return the norm of each group's first update over that of its weights, [1, G].
+
+    A second optimizer of the same class takes one step on the sketched coordinates; that is exact
+    for every optimizer that treats coordinates alike. One that refuses such a step is taken to move
+    each coordinate by its learning rate, as Adam does.
+
+    Args:
+      base: the base optimizer, before its first step.
+      weights: sketch of the weights, [1, G, S].
+      gradient: sketch of the gradients, [1, G, S].
+      mask: which coordinates exist, [G, S].
+    """
+    try:
+        displacement = _trial_step(base, weights, gradient)
+    except Exception:  # noqa: BLE001 - whatever a foreign optimizer raises on a one-dimensional copy
+        rates = torch.tensor([float(group["lr"]) for group in base.param_groups])
+        displacement = rates[None, :, None] * mask
+    return update_ratio(displacement.double().numpy() * mask.numpy(), weights.double().numpy(), mask.numpy())
+
+
+def _trial_step(base: Optimizer, weights: Tensor, gradient: Tensor) -> Tensor:
+    copies = [w.double().clone().requires_grad_() for w in weights[0]]
+    groups: list[dict[str, Any]] = []
+    for copy, g, group in zip(copies, gradient[0], base.param_groups, strict=True):
+        copy.grad = g.double()
+        options = {name: _PLAIN.get(name, value) for name, value in group.items() if name != "params"}
+        groups.append({"params": [copy], **options})
+    type(base)(groups, **{"lr": 1.0} if "lr" in base.defaults else {}).step()
+    return torch.stack([copy.detach() for copy in copies])[None] - weights.double()
