@@ -35,8 +35,10 @@ class Curriculum:
 
     def draw(self, generator: np.random.Generator) -> dict[str, Any]:
         """Draw the settings of one vector environment."""
-        entry = tasks.get(str(generator.choice(np.array(self.tasks))))
-        task = entry.member(int(generator.integers(entry.num_members))) if isinstance(entry, tasks.Family) else entry
+        task = self.tasks[int(generator.integers(len(self.tasks)))]
+        entry = tasks.get(task)
+        if isinstance(entry, tasks.Family):
+            task = entry.member(int(generator.integers(entry.num_members)))
         budget = int(generator.choice(np.array(self.budgets), p=self._shares()))
         return self.settings | {
             "task": task,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -10,57 +9,77 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.curriculum import Curriculum
+from agents.slots import ROWS, LocalHost, RemoteHost, Step
 from optenv.control.features import FEATURES
-from optenv.env import OptControlVectorEnv
 
 Array = np.ndarray
-ROWS = 60
 
 
 class GroupVecEnv(VecEnv):
-    """Several vector environments drawn from a curriculum, seen group by group.
+    """Vector environments drawn from a curriculum, seen group by group.
 
-    Each of `slots` environments trains as many runs as give `ROWS` rows (one per run and group),
-    and is drawn anew when its episodes end. Rows left over are idle: they observe zeros and earn
-    nothing. All groups of a run earn the run's reward.
+    Each of `slots` environments trains as many runs as give `ROWS` rows, one per run and group. All
+    are drawn anew when their episodes end, which is at the same control step. All groups of a run
+    earn the run's reward.
     """
 
-    def __init__(self, curriculum: Curriculum, slots: int, seed: int):
-        """Draw the first environments from `curriculum` with a generator seeded by `seed`."""
+    render_mode = None
+
+    def __init__(self, curriculum: Curriculum, *, slots: int = 8, workers: int = 0, seed: int = 0):
+        """Prepare the environments; the first are drawn by `reset`.
+
+        Args:
+          curriculum: what they are drawn from.
+          slots: how many there are at a time.
+          workers: processes that run them; 0 runs them in this one.
+          seed: of the draws.
+        """
         self._curriculum, self._generator = curriculum, np.random.default_rng(seed)
-        self._slots: list[_Slot] = [self._new_slot() for _ in range(slots)]
+        self._drawn_from = self._generator.bit_generator.state
+        self._hosts: list[LocalHost | RemoteHost] = [RemoteHost() for _ in range(min(workers, slots))] or [LocalHost()]
+        self._places = np.array_split(np.arange(slots), len(self._hosts))
         low = np.array([f.low for f in FEATURES.values()], np.float32)
         high = np.array([f.high for f in FEATURES.values()], np.float32)
-        num_knobs = self._slots[0].num_knobs
-        self._actions: Array | None = None
-        super().__init__(slots * ROWS, gymnasium.spaces.Box(low, high), gymnasium.spaces.Box(-1.0, 1.0, (num_knobs,)))
+        knobs = len(curriculum.settings["knobs"])
+        super().__init__(slots * ROWS, gymnasium.spaces.Box(low, high), gymnasium.spaces.Box(-1.0, 1.0, (knobs,)))
 
-    def _new_slot(self) -> _Slot:
-        return _Slot(self._curriculum.draw(self._generator), int(self._generator.integers(2**31)))
+    def get_state(self) -> dict[str, Any]:
+        """Return what `set_state` needs to draw the present environments again."""
+        return self._drawn_from
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Let the next `reset` draw what was drawn after `state`."""
+        self._generator.bit_generator.state = state
 
     def reset(self) -> Array:
-        """Begin new episodes everywhere; return [rows, features]."""
-        self._slots = [self._new_slot() for _ in self._slots]
-        return np.concatenate([slot.observe() for slot in self._slots])
+        """Draw new environments; return [rows, features]."""
+        self._drawn_from = self._generator.bit_generator.state
+        slots = sum(map(len, self._places))
+        drawn = [(self._curriculum.draw(self._generator), int(self._generator.integers(2**31))) for _ in range(slots)]
+        # Long budgets first, dealt out in turn, so that the workers have equal loads.
+        drawn.sort(key=lambda row: -row[0]["num_inner_steps"])
+        for w, host in enumerate(self._hosts):
+            host.send("begin", drawn[w :: len(self._hosts)])
+        self._steps_left = self._curriculum.decisions
+        return np.concatenate([host.receive() for host in self._hosts])
 
     def step_async(self, actions: Array) -> None:
-        """Remember the actions, [rows, knobs]."""
-        self._actions = actions
+        """Send the actions, [rows, knobs], to the environments."""
+        cuts = [(p[-1] + 1) * ROWS for p in self._places[:-1]]
+        for host, part in zip(self._hosts, np.split(actions, cuts), strict=True):
+            host.send("step", part)
 
-    def step_wait(self) -> tuple[Array, Array, Array, list[dict[str, Any]]]:
-        """Advance every run by one control step."""
-        assert self._actions is not None
-        parts = [slot.step(a) for slot, a in zip(self._slots, np.split(self._actions, len(self._slots)), strict=True)]
-        observation, reward, ended, infos = zip(*parts, strict=True)
-        observation = list(observation)
-        for i, slot in enumerate(self._slots):
-            if slot.over:
-                self._slots[i] = self._new_slot()
-                observation[i] = self._slots[i].observe()
-        return np.concatenate(observation), np.concatenate(reward), np.concatenate(ended), [x for part in infos for x in part]
+    def step_wait(self) -> Step:
+        """Wait for the environments to have advanced by one control step."""
+        observation, reward, ended, infos = zip(*(host.receive() for host in self._hosts), strict=True)
+        self._steps_left -= 1
+        rows = self.reset() if self._steps_left == 0 else np.concatenate(observation)
+        return rows, np.concatenate(reward), np.concatenate(ended), [x for part in infos for x in part]
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """End the worker processes."""
+        for host in self._hosts:
+            host.close()
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         """Return an attribute, the same for all rows."""
@@ -77,43 +96,3 @@ class GroupVecEnv(VecEnv):
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
         """No row is wrapped."""
         return [False] * len(list(self._get_indices(indices)))
-
-
-class _Slot:
-    """One vector environment and its rows."""
-
-    def __init__(self, settings: dict[str, Any], seed: int):
-        groups = OptControlVectorEnv(1, **settings).max_groups
-        self.env = OptControlVectorEnv(max(1, ROWS // groups), **settings)
-        self.num_knobs = len(settings["knobs"])
-        self._used = self.env.num_envs * groups
-        self._left = self.env.settings.num_inner_steps // self.env.settings.steps_per_action
-        self.env.reset(seed=seed)
-
-    @property
-    def over(self) -> bool:
-        return self._left == 0
-
-    def observe(self) -> Array:
-        return self._rows(self.env.group_observation())
-
-    def step(self, actions: Array) -> tuple[Array, Array, Array, Sequence[dict[str, Any]]]:
-        shape = (self.env.num_envs, -1)
-        _, reward, terminated, _, info = self.env.step(actions[: self._used].reshape(shape))
-        self._left -= 1
-        groups = self.env.max_groups
-        observation = self.observe()
-        # A run that diverged began anew within the slot and is cut off when the slot ends.
-        cut = np.full(len(reward), self.over) & ~terminated
-        infos: list[dict[str, Any]] = [{} for _ in range(ROWS)]
-        for row in np.flatnonzero(np.repeat(terminated | cut, groups)):
-            infos[row] = {"terminal_observation": observation[row], "TimeLimit.truncated": bool(cut[row // groups])}
-        for row in range(self._used, ROWS):
-            infos[row] = {"terminal_observation": observation[row]} if self.over else {}
-        idle = np.zeros(ROWS - self._used)
-        ended = np.concatenate([np.repeat(terminated | cut, groups), idle + self.over]).astype(bool)
-        return observation, np.concatenate([np.repeat(reward, groups), idle]).astype(np.float32), ended, infos
-
-    def _rows(self, observation: Array) -> Array:
-        rows = observation.reshape(-1, observation.shape[-1])
-        return np.concatenate([rows, np.zeros((ROWS - len(rows), rows.shape[1]), np.float32)])

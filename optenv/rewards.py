@@ -66,6 +66,20 @@ def log_loss_decrease(trace: LossTrace) -> Array:
     return _log(trace, trace.previous) - _log(trace, trace.current)
 
 
+def tempered_decrease(trace: LossTrace) -> Array:
+    """Return the increase of sign(x) log(1 + |x|), x = log L_0 - log L_t.
+
+    It telescopes like `log_loss_decrease`, but nats beyond the first count less and less, so that
+    tasks whose loss falls by many decades do not outweigh all others.
+    """
+
+    def temper(loss: Array) -> Array:
+        fall = _log(trace, trace.first) - _log(trace, loss)
+        return np.sign(fall) * np.log1p(np.abs(fall))
+
+    return temper(trace.current) - temper(trace.previous)
+
+
 def loss_decrease(trace: LossTrace) -> Array:
     """Return (L_{t-1} - L_t) / |L_0 - bound|: the share of the first loss that was removed."""
     return (trace.previous - trace.current) / np.maximum(np.abs(trace.first - trace.lower_bound), _TINY)
@@ -96,6 +110,7 @@ REWARDS: dict[str, Reward] = {
     reward.name: reward
     for reward in (
         Reward("log_loss_decrease", "decrease of the log loss; telescopes to the final loss", log_loss_decrease),
+        Reward("tempered_decrease", "decrease of the log loss, with less and less weight on every further nat", tempered_decrease),
         Reward("loss_decrease", "decrease of the loss in units of the first", loss_decrease),
         Reward("best_improvement", "pays only for beating the best loss so far", best_improvement),
         Reward("final_loss", "pays once, at the end of the budget", final_loss),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from optenv.errors import unknown_name
 Array = np.ndarray
 FORMAT = "optcontrol-policy"
 VERSION = 1
+ACTIVATIONS = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0.0), "identity": lambda x: x}
 
 
 @dataclass
@@ -26,12 +27,14 @@ class PolicyFile:
       kind: which controller class reads it, such as "mlp".
       interface: the features and knobs it was trained with.
       tensors: weights and observation statistics by name.
+      settings: what else the controller needs, as JSON values.
       notes: how it was trained, as JSON values.
     """
 
     kind: str
     interface: Interface
     tensors: Mapping[str, Array]
+    settings: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
 
     def write(self, path: str | Path) -> None:
@@ -39,7 +42,8 @@ class PolicyFile:
         from safetensors.numpy import save
 
         metadata = {"format": FORMAT, "version": str(VERSION), "kind": self.kind,
-                    "interface": json.dumps(asdict(self.interface)), "notes": json.dumps(self.notes)}  # fmt: skip
+                    "interface": json.dumps(asdict(self.interface)), "settings": json.dumps(self.settings),
+                    "notes": json.dumps(self.notes)}  # fmt: skip
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + ".part")
@@ -62,7 +66,7 @@ class PolicyFile:
         try:
             interface = json.loads(metadata["interface"])
             interface = Interface(**{**interface, "features": tuple(interface["features"]), "knobs": tuple(interface["knobs"])})
-            return cls(metadata["kind"], interface, tensors, json.loads(metadata["notes"]))
+            return cls(metadata["kind"], interface, tensors, json.loads(metadata["settings"]), json.loads(metadata["notes"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: made for another interface or damaged: {error}") from error
 
@@ -83,7 +87,8 @@ class MlpController(Controller):
     """A feed-forward policy shared by all groups: `[run features | own features] -> own knobs`.
 
     Tensors: `mean` and `std` of the observation, [F], then `weight0`, `bias0`, `weight1`, ... with
-    weights [out, in]. Hidden layers are tanh, the output is clipped to [-1, 1].
+    weights [out, in]. Settings: `hidden` and `output` name the activations; actions are then clipped
+    to [-1, 1].
     """
 
     kind = "mlp"
@@ -96,6 +101,7 @@ class MlpController(Controller):
         """
         self.interface, self._file = file.interface, file
         self._layers = _layers(file.tensors, len(self.interface.features), len(self.interface.knobs))
+        self._hidden, self._output = (_activation(file.settings, part) for part in ("hidden", "output"))
 
     def reset(self, num_runs: int, num_groups: int) -> None:
         """Nothing to forget: the policy has no memory."""
@@ -105,13 +111,20 @@ class MlpController(Controller):
         x = (observation - self._file.tensors["mean"]) / self._file.tensors["std"]
         x = np.clip(x, -10.0, 10.0)
         for weight, bias in self._layers[:-1]:
-            x = np.tanh(x @ weight.T + bias)
+            x = self._hidden(x @ weight.T + bias)
         weight, bias = self._layers[-1]
-        return np.clip(x @ weight.T + bias, -1.0, 1.0)
+        return np.clip(self._output(x @ weight.T + bias), -1.0, 1.0)
 
     def save(self, path: str | Path) -> None:
         """Write the policy file to exactly `path`."""
         self._file.write(path)
+
+
+def _activation(settings: Mapping[str, Any], part: str) -> Callable[[Array], Array]:
+    name = settings.get(part)
+    if name not in ACTIVATIONS:
+        raise unknown_name(f"{part} activation of a policy file", name, ACTIVATIONS)
+    return ACTIVATIONS[name]
 
 
 def _layers(tensors: Mapping[str, Array], num_features: int, num_knobs: int) -> list[tuple[Array, Array]]:

@@ -11,7 +11,7 @@ from optenv.rewards import LossTrace
 
 Array = np.ndarray
 DIVERGENCE_FACTOR = 1e3
-DIVERGENCE_PENALTY = 10.0
+DIVERGENCE_PENALTY = 3.0
 
 
 @dataclass

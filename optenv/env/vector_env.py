@@ -31,7 +31,7 @@ class OptControlVectorEnv(VectorEnv):
     Observation: `[6 run features | 6 features of group 1 | ...]`, float32; families pad to their
     widest member with zeros. Action: one number in [-1, 1] per group and knob, group by group; 0 is
     neutral. Reward: see `optenv.rewards`. An episode terminates when its budget is spent or its run
-    diverges (`info["diverged"]`, reward -10); it is never truncated from within.
+    diverges (`info["diverged"]`, reward -3); it is never truncated from within.
     """
 
     def __init__(self, num_envs: int = 1, *, autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,

@@ -71,8 +71,8 @@ class BatchedTrainer:
             slots={name: torch.zeros_like(params) for name in self.rule.slots},
             step=np.zeros(n, np.int64),
             seed=np.asarray(seeds, np.uint64),
-            train=tuple(torch.stack(t).to(self.device) for t in zip(*(d.train for d in draws), strict=True)),
-            valid=tuple(torch.stack(t).to(self.device) for t in zip(*(d.valid for d in draws), strict=True)),
+            train=tuple(map(self._stack, zip(*(d.train for d in draws), strict=True))),
+            valid=tuple(map(self._stack, zip(*(d.valid for d in draws), strict=True))),
             shared=self._shared,
             last_loss=torch.full((n,), torch.nan, device=self.device),
             clip_reference=torch.zeros(n, self.num_groups, device=self.device),
@@ -151,6 +151,10 @@ class BatchedTrainer:
             index += np.arange(n)[None, :, None] * examples
         flat = torch.from_numpy(index.reshape(num_steps, -1)).to(self.device)
         return [tuple(_rows(t, rows, n) for t in state.train) for rows in flat]
+
+    def _stack(self, tensors: tuple[Tensor, ...]) -> Tensor:
+        # A shared data set may be a view of overlapping windows, which stacking would spell out.
+        return (tensors[0][None] if self._shared else torch.stack(tensors)).to(self.device)
 
     def _sketch(self, flat: Tensor) -> Tensor:
         return flat[:, self._index] * self._mask

@@ -1,13 +1,26 @@
 """Tasks: what the inner runs train. Controllers learn on the split "train" and are judged on "held_out"."""
 
-from optenv.tasks import functions, real
-from optenv.tasks.registry import get, names, register
-from optenv.tasks.synthetic import FAMILIES
-from optenv.tasks.task import Batch, Data, Family, Params, Task
+from optenv.tasks import functions, idx, real, synthetic
+from optenv.tasks.own import from_functions, from_module
+from optenv.tasks.registry import get, names, register, register_scheme
+from optenv.tasks.task import Batch, Data, Family, Params, Task, group_names
 
-__all__ = ["Batch", "Data", "Family", "Params", "Task", "get", "names", "register"]
+__all__ = [
+    "Batch",
+    "Data",
+    "Family",
+    "Params",
+    "Task",
+    "from_functions",
+    "from_module",
+    "get",
+    "group_names",
+    "names",
+    "register",
+]
 
-for _family in FAMILIES:
+for _family in synthetic.FAMILIES:
     register(_family, split="train")
 for _task in (*real.TASKS, *functions.TASKS):
     register(_task, split="held_out")
+register_scheme("idx", idx.idx_classification)

@@ -15,7 +15,7 @@ MODULES = ("argparse", "ast", "calendar", "configparser", "dataclasses", "diffli
 # Every printable ASCII character and the end of a line; whatever else occurs is read as a space.
 ALPHABET = "\n" + "".join(map(chr, range(32, 127)))
 CONTEXT = 32
-VALID_WINDOWS = 64
+VALID_WINDOWS = 48
 
 
 @cache

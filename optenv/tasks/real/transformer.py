@@ -44,14 +44,15 @@ class CharTransformer(Task):
         (windows,) = batch
         x = embedding(params, "embedding", windows[:, :-1]) + _positions()
         for k in range(BLOCKS):
-            x = x + _attend(params, f"block{k}.", layer_norm(params, f"block{k}.norm_attention", x))
+            x = x + attention(params, f"block{k}.", layer_norm(params, f"block{k}.norm_attention", x))
             hidden = linear(params, f"block{k}.expand", layer_norm(params, f"block{k}.norm_perceptron", x))
             x = x + linear(params, f"block{k}.contract", hidden.relu())
         logits = linear(params, "output", layer_norm(params, "norm", x))
         return cross_entropy(logits, windows[:, 1:])
 
 
-def _attend(params: Params, prefix: str, x: Tensor) -> Tensor:
+def attention(params: Params, prefix: str, x: Tensor) -> Tensor:
+    """Let every position [B, T, WIDTH] look at itself and those before it (Vaswani et al. 2017, section 3.2)."""
     split = linear(params, prefix + "heads", x).unflatten(-1, (3, HEADS, -1)).movedim(1, -2)  # [B, 3, heads, T, D]
     query, key, value = split.unbind(1)
     scores = query @ key.mT / math.sqrt(query.shape[-1]) + _causal(x.shape[1])

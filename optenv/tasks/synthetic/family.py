@@ -79,7 +79,7 @@ def draw_mlp(rng: random.Random, *, inputs: int, outputs: int, reserved: int = 0
             normed=normed,
             residual=residual,
             gain=log_uniform(rng, 0.5, 2.0) if rng.random() < 0.5 else 1.0,
-            zero_last=rng.random() < 0.25,
+            zero_last=rng.random() < 0.25 and depth > 0,
         )
         if mlp.num_params <= MAX_PARAMS:
             return mlp

@@ -1,0 +1,80 @@
+"""Checkpoints of one's own training: complete, or not there at all."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.vec_env import VecNormalize
+
+from agents.algorithms import Algorithm
+
+NAME = "checkpoint.pt"
+
+
+def save_checkpoint(folder: Path, model: Any, env: VecNormalize, algorithm: Algorithm) -> None:
+    """Write everything needed to go on exactly from here.
+
+    The file replaces the last one in a single step, so that a process killed at any moment leaves
+    the old checkpoint or the new one.
+    """
+    zipped, replay = io.BytesIO(), io.BytesIO()
+    model.save(zipped)
+    if algorithm.off_policy:
+        model.save_replay_buffer(replay)
+    content = {
+        "model": zipped.getvalue(),
+        "replay": replay.getvalue(),
+        "observation": {"mean": env.obs_rms.mean, "var": env.obs_rms.var, "count": env.obs_rms.count},
+        "draws": env.venv.get_state(),  # type: ignore[attr-defined]
+        "random": _random_state(),
+    }
+    part = folder / (NAME + ".part")
+    with part.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(folder / NAME)
+
+
+def load_checkpoint(folder: Path, env: VecNormalize, algorithm: Algorithm) -> Any:
+    """Return the model of a checkpoint, with `env` and the random state set to go on from there.
+
+    The checkpoint holds stable-baselines3's own format, which can execute code: resume only runs of
+    your own.
+
+    Raises:
+      FileNotFoundError: if the folder has no checkpoint.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a checkpoint to resume from; there is none")
+    content = torch.load(path, weights_only=False)
+    for name, value in content["observation"].items():
+        setattr(env.obs_rms, name, value)
+    env.venv.set_state(content["draws"])  # type: ignore[attr-defined]
+    # The model kept its last observations, so drawing the environments again must not count them twice.
+    env.training = False
+    env.reset()
+    env.training = True
+    model = algorithm.load_class().load(io.BytesIO(content["model"]), env=env, device="cpu", force_reset=False)
+    if algorithm.off_policy:
+        model.load_replay_buffer(io.BytesIO(content["replay"]))
+    _set_random_state(content["random"])
+    return model
+
+
+def _random_state() -> dict[str, Any]:
+    # stable-baselines3 draws from the global generators, so an exact resume must carry them along.
+    return {"python": random.getstate(), "numpy": np.random.get_state(), "torch": torch.get_rng_state()}
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])

@@ -1,0 +1,168 @@
+"""Training a controller: one call from settings to a portable file, interruptible and resumable."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ProgressBarCallback
+from stable_baselines3.common.vec_env import VecNormalize
+
+from agents.algorithms import Algorithm, export_policy, get_algorithm
+from agents.checkpoint import NAME, load_checkpoint, save_checkpoint
+from agents.curriculum import BUDGETS, Curriculum
+from agents.group_env import GroupVecEnv
+from agents.slots import ROWS
+from optenv import tasks
+from optenv.control.controller import Interface
+
+SETTINGS = "settings.json"
+CONTROLLER = "controller.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """Settings of a training.
+
+    Attributes:
+      agent: a name from `agents.algorithms`.
+      tasks: names of tasks or families to train on; empty for the whole train split.
+      optimizers: base optimizers to train with.
+      budgets: inner steps of the runs, multiples of `decisions`.
+      knobs: what actions turn.
+      control: "absolute" or "relative".
+      first_update: see `EnvSettings`; None starts from the base rate.
+      lr: base learning rate, or range.
+      reward: a registered reward.
+      decisions: control steps of a run.
+      rollouts: trainings rollouts, of `decisions` control steps in every environment.
+      slots: environments at a time.
+      workers: processes that run them.
+      seed: of everything.
+      checkpoint_every: rollouts between checkpoints.
+    """
+
+    agent: str = "ppo"
+    tasks: Sequence[str] = ()
+    optimizers: Sequence[str] = ("adamw",)
+    budgets: Sequence[int] = BUDGETS
+    knobs: Sequence[str] = ("scale",)
+    control: str = "relative"
+    first_update: float | None = 0.01
+    lr: float | Sequence[float] = 1e-3
+    reward: str = "tempered_decrease"
+    decisions: int = 40
+    rollouts: int = 100
+    slots: int = 8
+    workers: int = 2
+    seed: int = 0
+    checkpoint_every: int = 5
+
+    @property
+    def interface(self) -> Interface:
+        """What the controller observes and turns."""
+        return Interface(knobs=tuple(self.knobs), control=self.control, first_update=self.first_update, decisions=self.decisions)
+
+    @property
+    def curriculum(self) -> Curriculum:
+        """What it is trained on."""
+        lr = self.lr if isinstance(self.lr, (int, float)) else tuple(self.lr)
+        common = {"knobs": tuple(self.knobs), "control": self.control, "first_update": self.first_update,
+                  "reward": self.reward, "lr": lr}  # fmt: skip
+        names = tuple(self.tasks) or tuple(tasks.names("train"))
+        return Curriculum(tasks=names, optimizers=tuple(self.optimizers), budgets=tuple(self.budgets),
+                          decisions=self.decisions, settings=common)  # fmt: skip
+
+    @property
+    def total_timesteps(self) -> int:
+        """Decisions of all rows and rollouts together, as stable-baselines3 counts."""
+        return self.rollouts * self.decisions * self.slots * ROWS
+
+
+def train(settings: TrainSettings, folder: Path, *, resume: bool = False, progress: bool = True) -> Path:
+    """Train a controller, or go on training one.
+
+    Args:
+      settings: what to train and on what.
+      folder: where checkpoints, TensorBoard logs and the controller go.
+      resume: whether to go on from the folder's checkpoint.
+      progress: whether to show a progress bar.
+
+    Returns:
+      The path of the controller file.
+
+    Raises:
+      ValueError: if a setting is unknown or out of range.
+      FileNotFoundError: if there is nothing to resume.
+    """
+    algorithm = get_algorithm(settings.agent)
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    groups = GroupVecEnv(settings.curriculum, slots=settings.slots, workers=settings.workers, seed=settings.seed)
+    env = VecNormalize(groups, norm_reward=False)
+    try:
+        model = load_checkpoint(folder, env, algorithm) if resume else _new_model(algorithm, env, settings, folder)
+        (folder / SETTINGS).write_text(json.dumps(asdict(settings), indent=2) + "\n")
+        started = time.monotonic()
+        callbacks: list[BaseCallback] = [_Checkpoints(folder, env, algorithm, settings)]
+        if progress:
+            callbacks.append(ProgressBarCallback())
+        left = settings.total_timesteps - model.num_timesteps
+        if left > 0:
+            model.learn(left, callback=CallbackList(callbacks), reset_num_timesteps=False, tb_log_name="log", log_interval=5)
+            save_checkpoint(folder, model, env, algorithm)
+        return _export(algorithm, model, settings, folder, time.monotonic() - started)
+    finally:
+        env.close()
+
+
+def read_settings(folder: Path) -> TrainSettings:
+    """Read the settings of a run folder.
+
+    Raises:
+      FileNotFoundError: if the folder holds no run.
+    """
+    path = folder / SETTINGS
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder}: expected a run folder with {SETTINGS} and {NAME}")
+    return TrainSettings(**json.loads(path.read_text()))
+
+
+def _new_model(algorithm: Algorithm, env: VecNormalize, settings: TrainSettings, folder: Path) -> Any:
+    try:
+        import tensorboard  # noqa: F401
+
+        log: str | None = str(folder)
+    except ImportError:
+        log = None
+    keywords = algorithm.settings if algorithm.off_policy else algorithm.settings | {"n_steps": settings.decisions}
+    return algorithm.load_class()(algorithm.policy, env, seed=settings.seed, device="cpu", tensorboard_log=log, **keywords)
+
+
+def _export(algorithm: Algorithm, model: Any, settings: TrainSettings, folder: Path, seconds: float) -> Path:
+    notes = {"settings": asdict(settings), "timesteps": int(model.num_timesteps), "seconds": round(seconds, 1)}
+    path = folder / CONTROLLER
+    export_policy(algorithm, model, settings.interface, notes).write(path)
+    return path
+
+
+class _Checkpoints(BaseCallback):
+    """Saves before every few rollouts, when all environments are about to be drawn anew."""
+
+    def __init__(self, folder: Path, env: VecNormalize, algorithm: Algorithm, settings: TrainSettings):
+        super().__init__()
+        self._folder, self._env, self._algorithm, self._settings = folder, env, algorithm, settings
+        self._rollout_size = settings.decisions * settings.slots * ROWS
+
+    def _on_rollout_start(self) -> None:
+        rollouts, part = divmod(self.model.num_timesteps, self._rollout_size)
+        if part == 0 and rollouts > 0 and rollouts % self._settings.checkpoint_every == 0:
+            save_checkpoint(self._folder, self.model, self._env, self._algorithm)
+
+    def _on_step(self) -> bool:
+        return True
