@@ -1,1 +1,5 @@
 """Controllers, and how they are trained."""
+
+from agents.registry import load, make, names
+
+__all__ = ["load", "make", "names"]

@@ -11,6 +11,7 @@ import numpy as np
 
 from optenv.control.controller import Interface
 from optenv.control.policy import MlpController, PolicyFile
+from optenv.control.recurrent import LstmController
 from optenv.errors import missing_extra, unknown_name
 
 Array = np.ndarray
@@ -109,7 +110,7 @@ ALGORITHMS: dict[str, Algorithm] = {
                   _ON_POLICY | {"policy_kwargs": {"net_arch": [64, 64], "log_std_init": -0.7}}, MlpController.kind, _export_actor_critic),
         Algorithm("recurrent_ppo", "sb3_contrib", "RecurrentPPO", "MlpLstmPolicy",
                   _ON_POLICY | {"policy_kwargs": {"net_arch": [64], "log_std_init": -0.7, "lstm_hidden_size": 32}},
-                  "lstm", _export_recurrent, extra="rl"),
+                  LstmController.kind, _export_recurrent, extra="rl"),
         Algorithm("sac", "stable_baselines3", "SAC", "MlpPolicy",
                   _OFF_POLICY | {"policy_kwargs": {"net_arch": [64, 64]}}, MlpController.kind, _export_sac, off_policy=True),
         Algorithm("td3", "stable_baselines3", "TD3", "MlpPolicy",

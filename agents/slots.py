@@ -80,7 +80,12 @@ class SlotHost:
         """Advance every slot; `actions` is [slots * ROWS, knobs]."""
         parts = [slot.step(a) for slot, a in zip(self._slots, np.split(actions, len(self._slots)), strict=True)]
         observation, reward, ended, infos = zip(*parts, strict=True)
-        return np.concatenate(observation), np.concatenate(reward), np.concatenate(ended), [x for part in infos for x in part]
+        return (
+            np.concatenate(observation),
+            np.concatenate(reward),
+            np.concatenate(ended),
+            [x for part in infos for x in part],
+        )
 
 
 class LocalHost:

@@ -66,7 +66,9 @@ class TrainSettings:
     @property
     def interface(self) -> Interface:
         """What the controller observes and turns."""
-        return Interface(knobs=tuple(self.knobs), control=self.control, first_update=self.first_update, decisions=self.decisions)
+        return Interface(
+            knobs=tuple(self.knobs), control=self.control, first_update=self.first_update, decisions=self.decisions
+        )
 
     @property
     def curriculum(self) -> Curriculum:
@@ -114,7 +116,9 @@ def train(settings: TrainSettings, folder: Path, *, resume: bool = False, progre
             callbacks.append(ProgressBarCallback())
         left = settings.total_timesteps - model.num_timesteps
         if left > 0:
-            model.learn(left, callback=CallbackList(callbacks), reset_num_timesteps=False, tb_log_name="log", log_interval=5)
+            model.learn(
+                left, callback=CallbackList(callbacks), reset_num_timesteps=False, tb_log_name="log", log_interval=5
+            )
             save_checkpoint(folder, model, env, algorithm)
         return _export(algorithm, model, settings, folder, time.monotonic() - started)
     finally:
@@ -141,7 +145,9 @@ def _new_model(algorithm: Algorithm, env: VecNormalize, settings: TrainSettings,
     except ImportError:
         log = None
     keywords = algorithm.settings if algorithm.off_policy else algorithm.settings | {"n_steps": settings.decisions}
-    return algorithm.load_class()(algorithm.policy, env, seed=settings.seed, device="cpu", tensorboard_log=log, **keywords)
+    return algorithm.load_class()(
+        algorithm.policy, env, seed=settings.seed, device="cpu", tensorboard_log=log, **keywords
+    )
 
 
 def _export(algorithm: Algorithm, model: Any, settings: TrainSettings, folder: Path, seconds: float) -> Path:

@@ -40,7 +40,9 @@ class Interface:
           ValueError: if a feature, knob or control is unknown to this version, or a number is out of range.
         """
         if tuple(self.features) != FEATURE_NAMES:
-            raise ValueError(f"features: this version observes {', '.join(FEATURE_NAMES)}; received {', '.join(self.features)}")
+            raise ValueError(
+                f"features: this version observes {', '.join(FEATURE_NAMES)}; received {', '.join(self.features)}"
+            )
         object.__setattr__(self, "features", tuple(self.features))
         object.__setattr__(self, "knobs", check_knobs(self.knobs))
         check_control(self.control)

@@ -91,10 +91,16 @@ RUN_FEATURES: tuple[Feature, ...] = (
 GROUP_FEATURES: tuple[Feature, ...] = (
     Feature("update_ratio", "log10 of the interval's displacement over the weights' norm", -5.0, 2.0, _update),
     Feature("persistence", "cosine of this interval's displacement and the last", -1.0, 1.0, lambda s: s.persistence),
-    Feature("gradient_persistence", "cosine of this gradient and the last", -1.0, 1.0, lambda s: s.gradient_persistence),
-    Feature("descent", "cosine of this gradient and minus the displacement: still downhill?", -1.0, 1.0, lambda s: s.descent),
+    Feature(
+        "gradient_persistence", "cosine of this gradient and the last", -1.0, 1.0, lambda s: s.gradient_persistence
+    ),
+    Feature(
+        "descent", "cosine of this gradient and minus the displacement: still downhill?", -1.0, 1.0, lambda s: s.descent
+    ),
     Feature("gradient_norm", "log10 of the gradient's norm over its first", -3.0, 3.0, _gradient_norm),
-    Feature("log_scale", "log10 of the scale in force over the scale the run began with", -4.0, 4.0, lambda s: s.log_scale),
+    Feature(
+        "log_scale", "log10 of the scale in force over the scale the run began with", -4.0, 4.0, lambda s: s.log_scale
+    ),
 )
 
 FEATURES: dict[str, Feature] = {f.name: f for f in (*RUN_FEATURES, *GROUP_FEATURES)}

@@ -88,7 +88,9 @@ class ControlLoop:
     def _check(self, action: Array) -> Array:
         action = np.asarray(action, dtype=float)
         if action.shape != self.positions.shape:
-            raise ValueError(f"action: expected shape [runs, groups, knobs] = {self.positions.shape}; received {action.shape}")
+            raise ValueError(
+                f"action: expected shape [runs, groups, knobs] = {self.positions.shape}; received {action.shape}"
+            )
         if np.isnan(action).any():
             raise ValueError("action: expected numbers in [-1, 1]; received NaN")
         return np.clip(action, -1.0, 1.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,13 +60,19 @@ class PolicyFile:
         """
         metadata, tensors = _open(Path(path))
         if metadata.get("format") != FORMAT:
-            raise ValueError(f"{path}: expected a controller file with format {FORMAT!r}; received {metadata.get('format')!r}")
+            raise ValueError(
+                f"{path}: expected a controller file with format {FORMAT!r}; received {metadata.get('format')!r}"
+            )
         if not str(metadata.get("version", "")).isdecimal() or int(metadata["version"]) > VERSION:
             raise ValueError(f"{path}: expected file version {VERSION} or older; received {metadata.get('version')!r}")
         try:
             interface = json.loads(metadata["interface"])
-            interface = Interface(**{**interface, "features": tuple(interface["features"]), "knobs": tuple(interface["knobs"])})
-            return cls(metadata["kind"], interface, tensors, json.loads(metadata["settings"]), json.loads(metadata["notes"]))
+            interface = Interface(
+                **{**interface, "features": tuple(interface["features"]), "knobs": tuple(interface["knobs"])}
+            )
+            return cls(
+                metadata["kind"], interface, tensors, json.loads(metadata["settings"]), json.loads(metadata["notes"])
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: made for another interface or damaged: {error}") from error
 
@@ -83,13 +89,63 @@ def _open(path: Path) -> tuple[dict[str, str], dict[str, Array]]:
         raise ValueError(f"{path}: expected a safetensors file; it is damaged or something else ({error})") from error
 
 
-class MlpController(Controller):
-    """A feed-forward policy shared by all groups: `[run features | own features] -> own knobs`.
+def check_tensors(tensors: Mapping[str, Array], needed: Sequence[str]) -> None:
+    """Check that tensors are there and finite.
 
-    Tensors: `mean` and `std` of the observation, [F], then `weight0`, `bias0`, `weight1`, ... with
-    weights [out, in]. Settings: `hidden` and `output` name the activations; actions are then clipped
-    to [-1, 1].
+    Raises:
+      ValueError: if one is missing, or holds NaN or infinity.
     """
+    missing = [name for name in needed if name not in tensors]
+    if missing:
+        raise ValueError(f"policy file: expected tensors {', '.join(needed)}; missing {', '.join(missing)}")
+    for name in needed:
+        if not np.isfinite(tensors[name]).all():
+            raise ValueError(f"policy file: expected finite numbers in {name!r}")
+
+
+def normalise(file: PolicyFile, observation: Array) -> Array:
+    """Return the observation in units of the statistics it was trained under, within 10 of their mean."""
+    return np.clip((observation - file.tensors["mean"]) / file.tensors["std"], -10.0, 10.0)
+
+
+def feed_forward(file: PolicyFile, inputs: int) -> Callable[[Array], Array]:
+    """Build the network of a file's tensors `weight0`, `bias0`, `weight1`, ...; weights are [out, in].
+
+    Settings: `hidden` and `output` name the activations; what comes out is clipped to [-1, 1].
+
+    Raises:
+      ValueError: if a tensor is missing, misshapen or not finite, or an activation unknown.
+    """
+    tensors, features, knobs = file.tensors, len(file.interface.features), len(file.interface.knobs)
+    depth = max(1, sum(name.startswith("weight") for name in tensors))
+    check_tensors(tensors, ("mean", "std", *(f"{part}{i}" for i in range(depth) for part in ("weight", "bias"))))
+    layers = [(tensors[f"weight{i}"], tensors[f"bias{i}"]) for i in range(depth)]
+    widths = [inputs, *(len(bias) for _, bias in layers)]
+    fits = all(w.shape == (o, i) for (w, _), i, o in zip(layers, widths[:-1], widths[1:], strict=True))
+    if not fits or widths[-1] != knobs or tensors["mean"].shape != (features,) or tensors["std"].shape != (features,):
+        raise ValueError(
+            f"policy file: expected layers from {inputs} inputs to {knobs} knobs; received widths {widths}"
+        )
+    hidden, output = _activation(file.settings, "hidden"), _activation(file.settings, "output")
+
+    def network(x: Array) -> Array:
+        for weight, bias in layers[:-1]:
+            x = hidden(x @ weight.T + bias)
+        weight, bias = layers[-1]
+        return np.clip(output(x @ weight.T + bias), -1.0, 1.0)
+
+    return network
+
+
+def _activation(settings: Mapping[str, Any], part: str) -> Callable[[Array], Array]:
+    name = settings.get(part)
+    if name not in ACTIVATIONS:
+        raise unknown_name(f"{part} activation of a policy file", name, ACTIVATIONS)
+    return ACTIVATIONS[name]
+
+
+class MlpController(Controller):
+    """A feed-forward policy shared by all groups: `[run features | own features] -> own knobs`."""
 
     kind = "mlp"
 
@@ -100,61 +156,15 @@ class MlpController(Controller):
           ValueError: if a tensor is missing, misshapen or not finite.
         """
         self.interface, self._file = file.interface, file
-        self._layers = _layers(file.tensors, len(self.interface.features), len(self.interface.knobs))
-        self._hidden, self._output = (_activation(file.settings, part) for part in ("hidden", "output"))
+        self._network = feed_forward(file, len(file.interface.features))
 
     def reset(self, num_runs: int, num_groups: int) -> None:
         """Nothing to forget: the policy has no memory."""
 
     def act(self, observation: Array) -> Array:
         """Return the mean action of the policy, [N, G, knobs]."""
-        x = (observation - self._file.tensors["mean"]) / self._file.tensors["std"]
-        x = np.clip(x, -10.0, 10.0)
-        for weight, bias in self._layers[:-1]:
-            x = self._hidden(x @ weight.T + bias)
-        weight, bias = self._layers[-1]
-        return np.clip(self._output(x @ weight.T + bias), -1.0, 1.0)
+        return self._network(normalise(self._file, observation))
 
     def save(self, path: str | Path) -> None:
         """Write the policy file to exactly `path`."""
         self._file.write(path)
-
-
-def _activation(settings: Mapping[str, Any], part: str) -> Callable[[Array], Array]:
-    name = settings.get(part)
-    if name not in ACTIVATIONS:
-        raise unknown_name(f"{part} activation of a policy file", name, ACTIVATIONS)
-    return ACTIVATIONS[name]
-
-
-def _layers(tensors: Mapping[str, Array], num_features: int, num_knobs: int) -> list[tuple[Array, Array]]:
-    depth = sum(name.startswith("weight") for name in tensors)
-    needed = ["mean", "std", *(f"{part}{i}" for i in range(depth) for part in ("weight", "bias"))]
-    missing = [name for name in needed if name not in tensors]
-    if missing or depth == 0:
-        raise ValueError(f"policy file: expected tensors {', '.join(needed)}; missing {', '.join(missing) or 'weight0'}")
-    for name in needed:
-        if not np.isfinite(tensors[name]).all():
-            raise ValueError(f"policy file: expected finite numbers in {name!r}")
-    layers = [(tensors[f"weight{i}"], tensors[f"bias{i}"]) for i in range(depth)]
-    widths = [num_features, *(len(bias) for _, bias in layers)]
-    fits = all(w.shape == (o, i) for (w, _), i, o in zip(layers, widths[:-1], widths[1:], strict=True))
-    if not fits or widths[-1] != num_knobs or tensors["mean"].shape != (num_features,):
-        raise ValueError(f"policy file: expected layers from {num_features} features to {num_knobs} knobs; received widths {widths}")
-    return layers
-
-
-KINDS: dict[str, type] = {MlpController.kind: MlpController}
-
-
-def load_policy(path: str | Path) -> Controller:
-    """Read a policy file and build its controller.
-
-    Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: if it is damaged, foreign, newer, or of an unknown kind.
-    """
-    file = PolicyFile.read(path)
-    if file.kind not in KINDS:
-        raise unknown_name("kind of controller", file.kind, KINDS)
-    return KINDS[file.kind](file)

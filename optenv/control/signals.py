@@ -127,8 +127,12 @@ class Signals:
         """Begin N runs; `total` is [N], NaN where the budget is unknown."""
         n = len(total)
         run = {name: np.full(n, np.nan) for name in ("loss", "previous_loss", "first_loss", "best_loss", "noise")}
-        norms = {name: np.full((n, num_groups), np.nan) for name in ("gradient_norm", "first_gradient_norm", "update_ratio")}
-        cosines = {name: np.zeros((n, num_groups)) for name in ("persistence", "gradient_persistence", "descent", "log_scale")}
+        norms = {
+            name: np.full((n, num_groups), np.nan) for name in ("gradient_norm", "first_gradient_norm", "update_ratio")
+        }
+        cosines = {
+            name: np.zeros((n, num_groups)) for name in ("persistence", "gradient_persistence", "descent", "log_scale")
+        }
         return cls(step=np.zeros(n), total=np.asarray(total, float), interval=np.ones(n), **run, **norms, **cosines)
 
     def advance(self, interval: Interval, log_scale: Array) -> None:
@@ -150,7 +154,9 @@ class Signals:
 
     def _advance_groups(self, p: Products) -> None:
         self.gradient_norm = _finite_or(np.sqrt(p.gg), self.gradient_norm)
-        self.first_gradient_norm = np.where(np.isnan(self.first_gradient_norm), self.gradient_norm, self.first_gradient_norm)
+        self.first_gradient_norm = np.where(
+            np.isnan(self.first_gradient_norm), self.gradient_norm, self.first_gradient_norm
+        )
         self.update_ratio = _finite_or(np.sqrt(p.dd / p.ww), self.update_ratio)
         self.persistence = _average_cosine(self.persistence, p.d_d_last, p.dd, p.dd_last)
         self.gradient_persistence = _average_cosine(self.gradient_persistence, p.g_g_last, p.gg, p.gg_last)

@@ -13,14 +13,9 @@ from torch.optim import Optimizer
 
 from optenv.control.controller import Controller
 from optenv.control.loop import ControlLoop
-from optenv.control.signals import Interval, loss_statistics
-from optenv.control.sketch import SketchMemory
-from optenv.wrapper.first_update import first_update_ratio
-from optenv.wrapper.groups import GroupSketch
-from optenv.wrapper.turning import clipped, dampen_momentum, turned
+from optenv.wrapper.stepper import Stepper
 
 Array = np.ndarray
-CLIP_DECAY = 0.99
 
 
 class ControlledOptimizer(Optimizer):
@@ -58,25 +53,23 @@ class ControlledOptimizer(Optimizer):
         """
         _check(base, total_steps, steps_per_action)
         self.base, self.controller, self.total_steps = base, controller, total_steps
-        self._own_step = False
+        self._constructed = False
         super().__init__([torch.zeros(1)], {})
         decisions = controller.interface.decisions
         self.steps_per_action = steps_per_action or (max(1, round(total_steps / decisions)) if total_steps else 10)
-        self._begin()
+        self._values: dict[str, Array] = {}
+        self._step = 0
+        self._constructed = True
 
     def _begin(self) -> None:
-        groups = len(self.base.param_groups)
+        """Begin the run with the groups and weights of this moment, that of the first step."""
+        self._stepper = Stepper(self.base)
+        groups = self._stepper.num_groups
         budget = np.array([np.nan if self.total_steps is None else float(self.total_steps)])
         self._loop = ControlLoop(self.controller.interface, budget, groups)
         self.controller.reset(1, groups)
-        self._sketch = GroupSketch(self.base.param_groups)
-        self._memory: SketchMemory | None = None
-        self._clip_reference = np.zeros(groups)
-        self._losses: list[Tensor | float] = []
-        self._last_loss = np.array([np.nan])
-        self._values: dict[str, Array] = {}
-        self._step = 0
-        self._own_step = True
+        if self.controller.interface.first_update is not None:
+            self._loop.start_at(self._stepper.first_update_ratio())
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
@@ -111,12 +104,19 @@ class ControlledOptimizer(Optimizer):
         Raises:
           RuntimeError: if the run has begun.
         """
-        if not self._own_step:
-            return
+        if not self._constructed:
+            return  # what torch's constructor adds: the groups are the base optimizer's
         if self._step:
             raise RuntimeError("add_param_group: expected to be called before the first step of a controlled run")
         self.base.add_param_group(param_group)
-        self._begin()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the base optimizer's state; that of the control is not part of it."""
+        return self.base.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the base optimizer's state."""
+        self.base.load_state_dict(state_dict)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None, *, loss: Tensor | float | None = None) -> Any:  # type: ignore[override]
@@ -136,43 +136,17 @@ class ControlledOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 returned = closure()
-        self._losses.append(_single(returned if loss is None else loss))
+        seen = _single(returned if loss is None else loss)
+        if self._step == 0:
+            self._begin()
         if self._step % self.steps_per_action == 0:
-            self._decide()
-        with turned(self.param_groups, self._values), clipped(self.param_groups, self._clip_factors()):
-            self.base.step()
-        if "dampen" in self._values:
-            dampen_momentum(self.base, self._values["dampen"])
+            self._values = self._loop.apply(self.controller.act(self._loop.observe()))
+        self._stepper.step(seen, self._values)
         self._step += 1
         self._warn_beyond()
         if self._step % self.steps_per_action == 0:
-            self._observe_interval()
+            self._loop.advance(self._stepper.end_interval())
         return returned
-
-    def _decide(self) -> None:
-        if self._memory is None:
-            self._memory = SketchMemory.start(self._sketch.weights())
-            if self.controller.interface.first_update is not None:
-                gradient = self._sketch.gradient()
-                self._loop.start_at(first_update_ratio(self.base, self._memory.weights, gradient, self._sketch.mask))
-        self._values = self._loop.apply(self.controller.act(self._loop.observe()))
-
-    def _observe_interval(self) -> None:
-        losses = torch.stack([torch.as_tensor(loss, dtype=torch.float64).cpu() for loss in self._losses]).numpy()
-        mean, noise = loss_statistics(losses[:, None], self._last_loss)
-        assert self._memory is not None
-        products = self._memory.advance(self._sketch.gradient(), self._sketch.weights())
-        self._loop.advance(Interval(len(losses), mean, noise, products))
-        self._last_loss, self._losses = losses[-1:], []
-
-    def _clip_factors(self) -> Array:
-        if "clip" not in self._values:
-            return np.ones(len(self.param_groups))
-        norm = self._sketch.gradient()[0].double().square().sum(-1).sqrt().numpy()
-        self._clip_reference = np.maximum(self._clip_reference * CLIP_DECAY, np.where(np.isfinite(norm), norm, 0.0))
-        threshold = self._values["clip"][0] * self._clip_reference
-        with np.errstate(all="ignore"):
-            return np.where(norm > threshold, threshold / norm, 1.0)
 
     def _warn_beyond(self) -> None:
         if self.total_steps is not None and self._step == self.total_steps + 1:

@@ -22,42 +22,50 @@ MOMENTUM_SLOTS = ("momentum_buffer", "exp_avg")
 def turned(groups: list[ParamGroup], values: dict[str, Array]) -> Iterator[None]:
     """Set the groups' hyperparameters for the step inside, and restore them after.
 
+    What the step itself writes into a group stays, unless the knobs had turned that very entry.
+
     Args:
       groups: the base optimizer's parameter groups.
       values: knob values by name, [1, G] each.
     """
-    before = [dict(group) for group in groups]
+    own = [_turn(group, {name: float(value[0, g]) for name, value in values.items()}) for g, group in enumerate(groups)]
     try:
-        for g, group in enumerate(groups):
-            _turn(group, {name: float(value[0, g]) for name, value in values.items()})
         yield
     finally:
-        for group, old in zip(groups, before, strict=True):
-            group.update({name: old[name] for name in ("lr", "momentum", "betas", "alpha", "weight_decay") if name in old})
+        for group, old in zip(groups, own, strict=True):
+            group.update(old)
 
 
-def _turn(group: ParamGroup, values: dict[str, float]) -> None:
+def _turn(group: ParamGroup, values: dict[str, float]) -> dict[str, Any]:
+    """Turn one group's hyperparameters and return the old values of those that changed."""
+    turned: dict[str, Any] = {}
     factor = values.get("scale", 1.0) * (1.0 - values.get("dampen", 0.0))
     if factor != 1.0:
-        group["lr"] = group["lr"] * factor
+        turned["lr"] = group["lr"] * factor
     for knob in ("momentum", "beta2", "weight_decay"):
         if values.get(knob, 0.0) != 0.0:
-            _shift(group, knob, values[knob])
+            turned |= _shifted({**group, **turned}, knob, values[knob])
+    old = {name: group[name] for name in turned}
+    group.update(turned)
+    return old
 
 
-def _shift(group: ParamGroup, knob: str, shift: float) -> None:
-    """Move one of the base optimizer's own values; a knob the optimizer does not have does nothing."""
+def _shifted(group: ParamGroup, knob: str, shift: float) -> ParamGroup:
+    """Return one of the base optimizer's own values, moved; nothing where it has no such value."""
 
     def move(base: float) -> float:
         return float(shifted(knob, float(base), np.asarray(shift)))
 
     if knob in ("momentum", "beta2") and "betas" in group:
         place = 0 if knob == "momentum" else 1
-        group["betas"] = tuple(move(b) if i == place else b for i, b in enumerate(group["betas"]))
-        return
-    name = {"beta2": "alpha"}.get(knob, knob)
-    if name in group:
-        group[name] = move(group[name])
+        return {"betas": tuple(move(b) if i == place else b for i, b in enumerate(group["betas"]))}
+    is_rmsprop = "alpha" in group and "centered" in group  # ASGD's alpha is no decay of squares
+    name = "alpha" if knob == "beta2" and is_rmsprop else knob
+    if name not in group:
+        return {}
+    if knob == "momentum" and is_rmsprop and group[name] == 0:
+        return {}  # RMSprop makes its momentum buffer in its first step or never
+    return {name: move(group[name])}
 
 
 def dampen_momentum(base: Optimizer, dampen: Array) -> None:

@@ -1,0 +1,127 @@
+"""The command line: `optcontrol train`, `optcontrol list`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from optenv import tasks
+from optenv.control.features import FEATURES
+from optenv.control.knobs import KNOBS
+from optenv.inner.optimizers import OPTIMIZERS
+from optenv.rewards import REWARDS
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; a user's mistake becomes one line and exit status 2."""
+    parser = argparse.ArgumentParser("optcontrol", description="Controllers for optimizers.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    add_train(commands.add_parser("train", help="train a controller and evaluate it"))
+    listing = commands.add_parser("list", help="list tasks, optimizers, knobs, features, rewards and controllers")
+    listing.set_defaults(run=_list)
+    return run(parser, arguments)
+
+
+def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> int:
+    """Parse and run a command."""
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, FileNotFoundError, ImportError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\n{parser.prog}: interrupted; go on with --resume", file=sys.stderr)
+        return 130
+    return 0
+
+
+def add_train(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Give `parser` the options of a training; the defaults train PPO on the synthetic train split."""
+    parser.add_argument("--agent", default="ppo", help="ppo, recurrent_ppo, sac or td3 (default: %(default)s)")
+    parser.add_argument(
+        "--task", nargs="*", default=[], metavar="NAME", help="tasks or families (default: the train split)"
+    )
+    parser.add_argument(
+        "--optimizer", nargs="*", default=["adamw"], metavar="NAME", help="base optimizers (default: adamw)"
+    )
+    parser.add_argument(
+        "--knobs", nargs="*", default=["scale"], metavar="NAME", help="what actions turn (default: scale)"
+    )
+    parser.add_argument("--control", default="relative", help="absolute or relative (default: %(default)s)")
+    parser.add_argument("--first-update", type=float, default=0.01, metavar="RATIO",
+                        help="first update over the weights' norm; 0 starts from the base rate (default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--lr", nargs="*", type=float, default=[1e-3], help="base learning rate, or its range (default: 1e-3)"
+    )
+    parser.add_argument("--reward", default="tempered_decrease", help="see `optcontrol list` (default: %(default)s)")
+    parser.add_argument("--rollouts", type=int, default=None, help="length of the training")
+    parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of everything (default: %(default)s)")
+    parser.add_argument(
+        "--suite", default="held_out", help="what the controller is evaluated on (default: %(default)s)"
+    )
+    parser.add_argument("--out", type=Path, default=None, help="run folder (default: runs/AGENT-SEED)")
+    parser.add_argument(
+        "--resume", type=Path, default=None, metavar="RUN", help="go on from this run folder's checkpoint"
+    )
+    parser.set_defaults(run=_train)
+    return parser
+
+
+def _train(options: argparse.Namespace) -> None:
+    from agents.registry import load
+    from agents.report import evaluate, write_report
+    from agents.training import read_settings, train
+    from optenv.benchmark.suites import get_suite
+
+    suite = get_suite(options.suite)
+    folder = options.resume or options.out or Path("runs") / f"{options.agent}-{options.seed}"
+    settings = read_settings(folder) if options.resume else _settings(options)
+    path = train(settings, folder, resume=options.resume is not None)
+    print(f"\nThe controller is in {path}; it is evaluated on tasks it was never trained on.")
+    print("\n" + write_report(evaluate(load(path), suite, workers=max(1, options.workers)), folder))
+    print(f"Table, CSV and picture are in {folder}. Use it so:\n{_usage(path)}")
+
+
+def _settings(options: argparse.Namespace):  # noqa: ANN202 - the type lives where torch is imported
+    from agents.training import TrainSettings
+
+    settings = TrainSettings(
+        agent=options.agent, tasks=options.task, optimizers=options.optimizer, knobs=options.knobs, control=options.control,
+        first_update=options.first_update or None, lr=options.lr[0] if len(options.lr) == 1 else options.lr,
+        reward=options.reward, workers=options.workers, seed=options.seed,
+    )  # fmt: skip
+    return settings if options.rollouts is None else replace(settings, rollouts=options.rollouts)
+
+
+def _usage(path: Path) -> str:
+    return (
+        "\n    import agents, optenv, torch\n"
+        "    opt = optenv.ControlledOptimizer(torch.optim.AdamW(optenv.layer_groups(model)),\n"
+        f'                                     agents.load("{path}"), total_steps=2000)\n'
+        "    loss.backward(); opt.step(loss=loss); opt.zero_grad()\n"
+    )
+
+
+def _list(options: argparse.Namespace) -> None:
+    from agents.registry import names
+
+    sections = {
+        "tasks to train on": tasks.names("train"),
+        "held-out tasks": tasks.names("held_out"),
+        "base optimizers": OPTIMIZERS,
+        "knobs": {name: knob.why for name, knob in KNOBS.items()},
+        "features": {name: feature.why for name, feature in FEATURES.items()},
+        "rewards": {name: reward.why for name, reward in REWARDS.items()},
+        "controllers": names(),
+    }
+    for title, entries in sections.items():
+        print(f"{title}:")
+        for name in entries:
+            print(
+                f"  {name:22} {entries[name] if isinstance(entries, dict) and isinstance(entries[name], str) else ''}".rstrip()
+            )

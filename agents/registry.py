@@ -1,0 +1,56 @@
+"""Controllers by name: made anew, or loaded from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from optenv.control.controller import Controller, Neutral
+from optenv.control.loading import load_policy
+from optenv.errors import unknown_name
+
+PRETRAINED = Path(__file__).parent / "pretrained"
+
+MAKERS: dict[str, Callable[..., Controller]] = {"neutral": Neutral}
+
+
+def names() -> list[str]:
+    """List what `load` accepts besides files: controllers made anew, then trained ones that ship."""
+    return [*MAKERS, *pretrained_names()]
+
+
+def pretrained_names() -> list[str]:
+    """List the trained controllers that come with the package."""
+    return sorted(path.stem for path in PRETRAINED.glob("*.safetensors"))
+
+
+def make(name: str, **options: Any) -> Controller:
+    """Make an untrained controller.
+
+    Raises:
+      ValueError: if none has that name.
+    """
+    if name not in MAKERS:
+        raise unknown_name("controller", name, MAKERS)
+    return MAKERS[name](**options)
+
+
+def load(name_or_file: str | Path) -> Controller:
+    """Load a controller by its name, or from a policy file; nothing in the file is executed.
+
+    Args:
+      name_or_file: one of `names()`, or the path of a `.safetensors` file.
+
+    Raises:
+      FileNotFoundError: if it looks like a path and there is no such file.
+      ValueError: if no controller has that name, or the file is damaged or made for something else.
+    """
+    name = str(name_or_file)
+    if name in MAKERS:
+        return make(name)
+    if name in pretrained_names():
+        return load_policy(PRETRAINED / f"{name}.safetensors")
+    if isinstance(name_or_file, Path) or "/" in name or name.endswith(".safetensors"):
+        return load_policy(name_or_file)
+    raise unknown_name("controller", name, names())
