@@ -95,7 +95,7 @@ def _linear_schedule(rate: float) -> Callable[[float], float]:
 
 
 _ON_POLICY: dict[str, Any] = {
-    "n_steps": 40, "batch_size": 2400, "n_epochs": 6, "gamma": 1.0, "gae_lambda": 0.95, "ent_coef": 0.0,
+    "n_steps": 40, "batch_size": 1200, "n_epochs": 10, "gamma": 1.0, "gae_lambda": 0.95, "ent_coef": 0.0,
     "learning_rate": _linear_schedule(1e-3), "target_kl": 0.03,
 }  # fmt: skip
 _OFF_POLICY: dict[str, Any] = {
@@ -103,18 +103,21 @@ _OFF_POLICY: dict[str, Any] = {
     "gradient_steps": 4, "learning_rate": 5e-4,
 }  # fmt: skip
 
+_NETWORK = {"policy_kwargs": {"net_arch": [64, 64], "log_std_init": -1.2}}
+_RECURRENT = {"policy_kwargs": {"net_arch": [64], "log_std_init": -0.7, "lstm_hidden_size": 32}}
+_OFF_POLICY_NETWORK = {"policy_kwargs": {"net_arch": [64, 64]}}
+
 ALGORITHMS: dict[str, Algorithm] = {
     row.name: row
     for row in (
-        Algorithm("ppo", "stable_baselines3", "PPO", "MlpPolicy",
-                  _ON_POLICY | {"policy_kwargs": {"net_arch": [64, 64], "log_std_init": -0.7}}, MlpController.kind, _export_actor_critic),
-        Algorithm("recurrent_ppo", "sb3_contrib", "RecurrentPPO", "MlpLstmPolicy",
-                  _ON_POLICY | {"policy_kwargs": {"net_arch": [64], "log_std_init": -0.7, "lstm_hidden_size": 32}},
+        Algorithm("ppo", "stable_baselines3", "PPO", "MlpPolicy", _ON_POLICY | _NETWORK,
+                  MlpController.kind, _export_actor_critic),
+        Algorithm("recurrent_ppo", "sb3_contrib", "RecurrentPPO", "MlpLstmPolicy", _ON_POLICY | _RECURRENT,
                   LstmController.kind, _export_recurrent, extra="rl"),
-        Algorithm("sac", "stable_baselines3", "SAC", "MlpPolicy",
-                  _OFF_POLICY | {"policy_kwargs": {"net_arch": [64, 64]}}, MlpController.kind, _export_sac, off_policy=True),
-        Algorithm("td3", "stable_baselines3", "TD3", "MlpPolicy",
-                  _OFF_POLICY | {"policy_kwargs": {"net_arch": [64, 64]}}, MlpController.kind, _export_td3, off_policy=True),
+        Algorithm("sac", "stable_baselines3", "SAC", "MlpPolicy", _OFF_POLICY | _OFF_POLICY_NETWORK,
+                  MlpController.kind, _export_sac, off_policy=True),
+        Algorithm("td3", "stable_baselines3", "TD3", "MlpPolicy", _OFF_POLICY | _OFF_POLICY_NETWORK,
+                  MlpController.kind, _export_td3, off_policy=True),
     )
 }  # fmt: skip
 

@@ -30,7 +30,7 @@ def save_checkpoint(folder: Path, model: Any, env: VecNormalize, algorithm: Algo
     content = {
         "model": zipped.getvalue(),
         "replay": replay.getvalue(),
-        "observation": {"mean": env.obs_rms.mean, "var": env.obs_rms.var, "count": env.obs_rms.count},
+        "observation": dict(vars(env.obs_rms)),
         "draws": env.venv.get_state(),  # type: ignore[attr-defined]
         "random": _random_state(),
     }

@@ -7,12 +7,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from optenv import tasks
 from optenv.control.features import FEATURES
 from optenv.control.knobs import KNOBS
 from optenv.inner.optimizers import OPTIMIZERS
 from optenv.rewards import REWARDS
+
+if TYPE_CHECKING:
+    from agents.training import TrainSettings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,21 +46,13 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None)
 def add_train(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Give `parser` the options of a training; the defaults train PPO on the synthetic train split."""
     parser.add_argument("--agent", default="ppo", help="ppo, recurrent_ppo, sac or td3 (default: %(default)s)")
-    parser.add_argument(
-        "--task", nargs="*", default=[], metavar="NAME", help="tasks or families (default: the train split)"
-    )
-    parser.add_argument(
-        "--optimizer", nargs="*", default=["adamw"], metavar="NAME", help="base optimizers (default: adamw)"
-    )
-    parser.add_argument(
-        "--knobs", nargs="*", default=["scale"], metavar="NAME", help="what actions turn (default: scale)"
-    )
+    parser.add_argument("--task", nargs="*", default=[], metavar="NAME", help="default: the train split")
+    parser.add_argument("--optimizer", nargs="*", default=["adamw"], metavar="NAME", help="default: adamw")
+    parser.add_argument("--knobs", nargs="*", default=["scale"], metavar="NAME", help="default: scale")
     parser.add_argument("--control", default="relative", help="absolute or relative (default: %(default)s)")
     parser.add_argument("--first-update", type=float, default=0.01, metavar="RATIO",
-                        help="first update over the weights' norm; 0 starts from the base rate (default: %(default)s)")  # fmt: skip
-    parser.add_argument(
-        "--lr", nargs="*", type=float, default=[1e-3], help="base learning rate, or its range (default: 1e-3)"
-    )
+                        help="of the weights' norm; 0 starts from the base rate (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--lr", nargs="*", type=float, default=[1e-3], help="base rate, or range")
     parser.add_argument("--reward", default="tempered_decrease", help="see `optcontrol list` (default: %(default)s)")
     parser.add_argument("--rollouts", type=int, default=None, help="length of the training")
     parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
@@ -87,12 +83,12 @@ def _train(options: argparse.Namespace) -> None:
     print(f"Table, CSV and picture are in {folder}. Use it so:\n{_usage(path)}")
 
 
-def _settings(options: argparse.Namespace):  # noqa: ANN202 - the type lives where torch is imported
+def _settings(options: argparse.Namespace) -> TrainSettings:
     from agents.training import TrainSettings
 
     settings = TrainSettings(
-        agent=options.agent, tasks=options.task, optimizers=options.optimizer, knobs=options.knobs, control=options.control,
-        first_update=options.first_update or None, lr=options.lr[0] if len(options.lr) == 1 else options.lr,
+        agent=options.agent, tasks=options.task, optimizers=options.optimizer, knobs=options.knobs,
+        control=options.control, first_update=options.first_update or None, lr=options.lr[0] if len(options.lr) == 1 else options.lr,
         reward=options.reward, workers=options.workers, seed=options.seed,
     )  # fmt: skip
     return settings if options.rollouts is None else replace(settings, rollouts=options.rollouts)
@@ -113,7 +109,7 @@ def _list(options: argparse.Namespace) -> None:
     sections = {
         "tasks to train on": tasks.names("train"),
         "held-out tasks": tasks.names("held_out"),
-        "base optimizers": OPTIMIZERS,
+        "base optimizers": list(OPTIMIZERS),
         "knobs": {name: knob.why for name, knob in KNOBS.items()},
         "features": {name: feature.why for name, feature in FEATURES.items()},
         "rewards": {name: reward.why for name, reward in REWARDS.items()},
@@ -122,6 +118,5 @@ def _list(options: argparse.Namespace) -> None:
     for title, entries in sections.items():
         print(f"{title}:")
         for name in entries:
-            print(
-                f"  {name:22} {entries[name] if isinstance(entries, dict) and isinstance(entries[name], str) else ''}".rstrip()
-            )
+            why = entries[name] if isinstance(entries, dict) else ""
+            print(f"  {name:22} {why}".rstrip())

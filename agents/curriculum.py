@@ -35,10 +35,9 @@ class Curriculum:
 
     def draw(self, generator: np.random.Generator) -> dict[str, Any]:
         """Draw the settings of one vector environment."""
-        task = self.tasks[int(generator.integers(len(self.tasks)))]
-        entry = tasks.get(task)
-        if isinstance(entry, tasks.Family):
-            task = entry.member(int(generator.integers(entry.num_members)))
+        task = tasks.get(self.tasks[int(generator.integers(len(self.tasks)))])
+        if isinstance(task, tasks.Family):
+            task = task.member(int(generator.integers(task.num_members)))
         budget = int(generator.choice(np.array(self.budgets), p=self._shares()))
         return self.settings | {
             "task": task,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -43,11 +44,11 @@ class GroupVecEnv(VecEnv):
         knobs = len(curriculum.settings["knobs"])
         super().__init__(slots * ROWS, gymnasium.spaces.Box(low, high), gymnasium.spaces.Box(-1.0, 1.0, (knobs,)))
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> Mapping[str, Any]:
         """Return what `set_state` needs to draw the present environments again."""
         return self._drawn_from
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: Mapping[str, Any]) -> None:
         """Let the next `reset` draw what was drawn after `state`."""
         self._generator.bit_generator.state = state
 

@@ -30,7 +30,7 @@ class Slot:
         groups = OptControlVectorEnv(1, **settings).max_groups
         self._env = OptControlVectorEnv(max(1, ROWS // groups), **settings)
         self._groups, self._used = groups, self._env.num_envs * groups
-        self._left = self._env.settings.num_inner_steps // self._env.settings.steps_per_action
+        self._left = settings["num_inner_steps"] // settings["steps_per_action"]
         self._cluster = np.arange(self._env.num_envs) // PEERS
         self._env.reset(seed=[seed + int(c) for c in self._cluster])
 

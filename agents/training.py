@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ProgressBarCallback
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.vec_env import VecNormalize
+from tqdm import tqdm
 
 from agents.algorithms import Algorithm, export_policy, get_algorithm
 from agents.checkpoint import NAME, load_checkpoint, save_checkpoint
 from agents.curriculum import BUDGETS, Curriculum
 from agents.group_env import GroupVecEnv
+from agents.imitation import imitate, warmup_linear
 from agents.slots import ROWS
 from optenv import tasks
 from optenv.control.controller import Interface
@@ -40,7 +43,8 @@ class TrainSettings:
       lr: base learning rate, or range.
       reward: a registered reward.
       decisions: control steps of a run.
-      rollouts: trainings rollouts, of `decisions` control steps in every environment.
+      head_start: whether PPO first imitates a plain schedule; needs relative control of `scale` first.
+      rollouts: training rollouts, of `decisions` control steps in every environment.
       slots: environments at a time.
       workers: processes that run them.
       seed: of everything.
@@ -57,6 +61,7 @@ class TrainSettings:
     lr: float | Sequence[float] = 1e-3
     reward: str = "tempered_decrease"
     decisions: int = 40
+    head_start: bool = True
     rollouts: int = 100
     slots: int = 8
     workers: int = 2
@@ -113,7 +118,7 @@ def train(settings: TrainSettings, folder: Path, *, resume: bool = False, progre
         started = time.monotonic()
         callbacks: list[BaseCallback] = [_Checkpoints(folder, env, algorithm, settings)]
         if progress:
-            callbacks.append(ProgressBarCallback())
+            callbacks.append(_Progress(settings.total_timesteps))
         left = settings.total_timesteps - model.num_timesteps
         if left > 0:
             model.learn(
@@ -144,10 +149,14 @@ def _new_model(algorithm: Algorithm, env: VecNormalize, settings: TrainSettings,
         log: str | None = str(folder)
     except ImportError:
         log = None
-    keywords = algorithm.settings if algorithm.off_policy else algorithm.settings | {"n_steps": settings.decisions}
-    return algorithm.load_class()(
-        algorithm.policy, env, seed=settings.seed, device="cpu", tensorboard_log=log, **keywords
-    )
+    keywords = deepcopy(algorithm.settings)  # stable-baselines3 writes into policy_kwargs
+    if not algorithm.off_policy:
+        keywords["n_steps"] = settings.decisions
+    common: dict[str, Any] = {"seed": settings.seed, "device": "cpu", "tensorboard_log": log}
+    model = algorithm.load_class()(algorithm.policy, env, **common, **keywords)
+    if settings.head_start and algorithm.name == "ppo":
+        imitate(model, env, warmup_linear, decisions=settings.decisions, seed=settings.seed)
+    return model
 
 
 def _export(algorithm: Algorithm, model: Any, settings: TrainSettings, folder: Path, seconds: float) -> Path:
@@ -155,6 +164,26 @@ def _export(algorithm: Algorithm, model: Any, settings: TrainSettings, folder: P
     path = folder / CONTROLLER
     export_policy(algorithm, model, settings.interface, notes).write(path)
     return path
+
+
+class _Progress(BaseCallback):
+    """Draws one bar over the whole training, resumed or not."""
+
+    def __init__(self, total: int):
+        super().__init__()
+        self._total = total
+
+    def _on_training_start(self) -> None:
+        self._bar = tqdm(
+            total=self._total, initial=self.model.num_timesteps, desc="train", unit="decision", unit_scale=True
+        )
+
+    def _on_step(self) -> bool:
+        self._bar.update(self.model.num_timesteps - self._bar.n)
+        return True
+
+    def _on_training_end(self) -> None:
+        self._bar.close()
 
 
 class _Checkpoints(BaseCallback):

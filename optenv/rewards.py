@@ -26,7 +26,8 @@ class LossTrace:
       twin_current: of the twin after it; NaN where none is run.
       progress: share of the budget spent after this step, in (0, 1].
       share: share of the budget this step took.
-      lower_bound: greatest known lower bound of the loss, a number or [N].
+      lower_bound: greatest known lower bound of the loss, a number or [N]; -inf where none is known:
+        log L then stands for L / |L_0|.
     """
 
     first: Array
@@ -58,7 +59,15 @@ class Reward:
 
 
 def _log(trace: LossTrace, loss: Array) -> Array:
-    return np.log(np.maximum(loss - trace.lower_bound, _TINY))
+    """Return the log of a loss above its lower bound; where none is known, its rise in units of the first loss."""
+    above = np.log(np.maximum(loss - trace.lower_bound, _TINY))
+    return np.where(np.isfinite(trace.lower_bound), above, (loss - trace.first) / _unit(trace))
+
+
+def _unit(trace: LossTrace) -> Array:
+    """Return the first loss above the lower bound, or its magnitude where no bound is known; 1 where that is 0."""
+    unit = np.abs(np.where(np.isfinite(trace.lower_bound), trace.first - trace.lower_bound, trace.first))
+    return np.where(unit < _TINY, 1.0, unit)
 
 
 def log_loss_decrease(trace: LossTrace) -> Array:
@@ -82,7 +91,7 @@ def tempered_decrease(trace: LossTrace) -> Array:
 
 def loss_decrease(trace: LossTrace) -> Array:
     """Return (L_{t-1} - L_t) / |L_0 - bound|: the share of the first loss that was removed."""
-    return (trace.previous - trace.current) / np.maximum(np.abs(trace.first - trace.lower_bound), _TINY)
+    return (trace.previous - trace.current) / _unit(trace)
 
 
 def best_improvement(trace: LossTrace) -> Array:

@@ -22,7 +22,7 @@ class Interface:
       features: names of the observed features, in order.
       knobs: names of the knobs its actions turn, in order.
       control: "absolute" or "relative".
-      first_update: under relative control, the norm of each group's first update over that of its
+      first_update: under relative control, the norm of the model's first update over that of its
         weights, which the first scale is set to give; None starts from the base rate (scale 1).
       decisions: control steps a whole run is divided into where the host may choose.
     """

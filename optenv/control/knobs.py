@@ -58,10 +58,11 @@ KNOBS: dict[str, Knob] = {
     for knob in (
         Knob("scale", "multiplies the learning rate", 0.01, 10.0, 1.0,
              _two_sided(0.01, 10.0), np.exp, 1.0, (-_SIX_DECADES, _SIX_DECADES)),
-        Knob("clip", "gradient-norm threshold over its running reference", 0.1, 5.0, 1.0, _clip, _clip, 0.25, (-1.0, 1.0)),
+        Knob("clip", "gradient-norm threshold over its reference", 0.1, 5.0, 1.0, _clip, _clip, 0.25, (-1.0, 1.0)),
         Knob("dampen", "multiplies the update and the momentum it carries on by 1 - dampen", 0.0, 1.0, 0.0,
              lambda a: np.maximum(a, 0.0), lambda a: np.maximum(a, 0.0), 0.25, (0.0, 1.0)),
-        Knob("momentum", "moves momentum, or beta1, along log(1 - momentum)", -1.0, 1.0, None, _shift, _shift, 0.25, (-1.0, 1.0)),
+        Knob("momentum", "moves momentum, or beta1, along log(1 - momentum)", -1.0, 1.0, None,
+             _shift, _shift, 0.25, (-1.0, 1.0)),
         Knob("beta2", "moves beta2, or the squared average's decay, along log(1 - beta2)", -1.0, 1.0, None,
              _shift, _shift, 0.25, (-1.0, 1.0)),
         Knob("weight_decay", "multiplies weight decay, at most tenfold either way", -1.0, 1.0, None,
@@ -102,13 +103,14 @@ def check_control(control: str) -> str:
 def move_towards_one(value: Array, shift: Array) -> Array:
     """Move a decay rate such as a beta: ten times nearer to 1, or from it, per unit of shift.
 
-    b' = 1 - (1 - b) 10^-shift, kept within [0, 0.9999]; a shift of 0 returns `value` itself.
+    b' = 1 - (1 - b) 10^-shift, kept within [0, 0.9999] or, if `value` lies beyond, below `value`; a
+    shift of 0 returns `value` itself.
 
     >>> float(move_towards_one(np.array(0.9), np.array(1.0)).round(6))
     0.99
     """
     moved = 1.0 - (1.0 - value) * np.power(10.0, -shift)
-    return np.where(shift == 0, value, np.clip(moved, 0.0, 0.9999))
+    return np.where(shift == 0, value, np.clip(moved, 0.0, np.maximum(value, 0.9999)))
 
 
 def shifted(knob: str, base: float, shift: Array) -> Array:

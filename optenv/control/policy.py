@@ -16,7 +16,11 @@ from optenv.errors import unknown_name
 Array = np.ndarray
 FORMAT = "optcontrol-policy"
 VERSION = 1
-ACTIVATIONS = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0.0), "identity": lambda x: x}
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "tanh": np.tanh,
+    "relu": lambda x: np.maximum(x, 0.0),
+    "identity": lambda x: x,
+}
 
 
 @dataclass
@@ -71,7 +75,11 @@ class PolicyFile:
                 **{**interface, "features": tuple(interface["features"]), "knobs": tuple(interface["knobs"])}
             )
             return cls(
-                metadata["kind"], interface, tensors, json.loads(metadata["settings"]), json.loads(metadata["notes"])
+                metadata["kind"],
+                interface,
+                tensors,
+                dict(json.loads(metadata["settings"])),
+                dict(json.loads(metadata["notes"])),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: made for another interface or damaged: {error}") from error
@@ -119,9 +127,12 @@ def feed_forward(file: PolicyFile, inputs: int) -> Callable[[Array], Array]:
     tensors, features, knobs = file.tensors, len(file.interface.features), len(file.interface.knobs)
     depth = max(1, sum(name.startswith("weight") for name in tensors))
     check_tensors(tensors, ("mean", "std", *(f"{part}{i}" for i in range(depth) for part in ("weight", "bias"))))
+    if not (tensors["std"] > 0).all():
+        raise ValueError("policy file: expected positive numbers in 'std'")
     layers = [(tensors[f"weight{i}"], tensors[f"bias{i}"]) for i in range(depth)]
-    widths = [inputs, *(len(bias) for _, bias in layers)]
-    fits = all(w.shape == (o, i) for (w, _), i, o in zip(layers, widths[:-1], widths[1:], strict=True))
+    widths = [inputs, *(bias.size for _, bias in layers)]
+    sides = zip(layers, widths[:-1], widths[1:], strict=True)
+    fits = all(weight.shape == (o, i) and bias.shape == (o,) for (weight, bias), i, o in sides)
     if not fits or widths[-1] != knobs or tensors["mean"].shape != (features,) or tensors["std"].shape != (features,):
         raise ValueError(
             f"policy file: expected layers from {inputs} inputs to {knobs} knobs; received widths {widths}"

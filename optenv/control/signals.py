@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -65,23 +66,26 @@ def loss_statistics(losses: Array, last: Array) -> tuple[Array, Array]:
         return losses.mean(axis=0), 0.5 * total / np.where(counted.any(axis=0), counted.sum(axis=0), np.nan)
 
 
-def update_ratio(displacement: Array, weights: Array, mask: Array) -> Array:
-    """Return the norm of an update over that of the weights.
+def update_ratio(displacement: Array, weights: Array, mask: Array, sizes: Sequence[int]) -> Array:
+    """Return the norm of the whole model's update over that of its weights, the same for every group.
 
-    Weights that are still all zero have no norm of their own; they count as of size 0.1, the order
-    of magnitude of a freshly drawn layer.
+    One ratio for all groups leaves the rates of groups in the proportion the user gave them. Weights
+    that are still all zero have no norm; they count as of size 0.1, the order of magnitude of a
+    freshly drawn layer.
 
     Args:
       displacement: sketch of the update, [N, G, S].
       weights: sketch of the weights before it, [N, G, S].
       mask: which coordinates exist, [G, S].
+      sizes: number of parameters of each group, [G].
 
     Returns:
       [N, G].
     """
-    count = mask.sum(axis=-1)
-    size = np.sqrt(np.square(weights).sum(axis=-1) / count)
-    return np.sqrt(np.square(displacement).sum(axis=-1) / count) / np.where(size < 1e-4, 0.1, size)
+    share = np.asarray(sizes) / np.sum(sizes) / mask.sum(axis=-1)
+    moved, size = (np.sqrt(np.square(x).sum(axis=-1) @ share) for x in (displacement, weights))
+    ratio = moved / np.where(size < 1e-4, 0.1, size)
+    return np.broadcast_to(ratio[:, None], displacement.shape[:2])
 
 
 @dataclass

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from optenv.env.settings import EnvSettings, as_range
-from optenv.rewards import LossTrace
+from optenv.rewards import LossTrace, Reward
 
 Array = np.ndarray
 DIVERGENCE_FACTOR = 1e3
@@ -62,16 +62,41 @@ class Episodes:
     def advance(self, steps: int, probe: Array, twin: Array, lower_bound: Array | float) -> LossTrace:
         """Record the probe losses after a control step, [N], and return the trace of that step."""
         self.step = self.step + steps
-        trace = LossTrace(self.first, self.current, probe, self.best, self.twin, twin,
-                          self.step / self.total, steps / self.total, lower_bound)  # fmt: skip
+        # A lost twin stands at the loss at which a run is given up: to be better than it pays that much, not more.
+        twin = np.where(np.isnan(self.twin), self.twin, np.fmin(twin, self._ceiling(lower_bound)))
+        trace = LossTrace(
+            first=self.first,
+            previous=self.current,
+            current=probe,
+            best=self.best,
+            twin_previous=self.twin,
+            twin_current=twin,
+            progress=self.step / self.total,
+            share=steps / self.total,
+            lower_bound=lower_bound,
+        )
         self.current, self.twin = probe, twin
         self.best = np.fmin(self.best, probe)
         return trace
 
     def diverged(self, interval_loss: Array, lower_bound: Array | float) -> Array:
         """Tell which runs are lost, [N] bool: a loss not finite, or far above its start."""
-        above = self.current - lower_bound > DIVERGENCE_FACTOR * (self.first - lower_bound) + 1e-12
-        return above | ~np.isfinite(self.current) | ~np.isfinite(interval_loss)
+        finite = np.isfinite(self.current) & np.isfinite(interval_loss)
+        return ~finite | (self.current > self._ceiling(lower_bound))
+
+    def _ceiling(self, lower_bound: Array | float) -> Array:
+        """Return the loss above which a run is given up, [N]."""
+        # Where no bound is known, the start's own magnitude is the unit.
+        with np.errstate(invalid="ignore"):
+            bound = np.where(np.isfinite(lower_bound), lower_bound, self.first - np.abs(self.first))
+            return bound + DIVERGENCE_FACTOR * np.abs(self.first - bound) + 1e-12
+
+
+def pay(reward: Reward, trace: LossTrace, diverged: Array) -> Array:
+    """Return what a control step earns, [N]: the reward, or a fixed penalty where the run is lost."""
+    with np.errstate(all="ignore"):
+        earned = reward.function(trace)
+    return np.where(diverged | ~np.isfinite(earned), -DIVERGENCE_PENALTY, earned)
 
 
 def _draw(generator: np.random.Generator, settings: EnvSettings, num_members: int) -> tuple[int, int, float, int]:

@@ -43,7 +43,8 @@ class OptControlEnv(gymnasium.Env):
 
     def render(self) -> Any:
         """Draw the run so far, as `render_mode` says."""
-        return self.vector.render()
+        frames = self.vector.render()
+        return None if frames is None else frames[0]
 
 
 def _first(infos: dict[str, Any]) -> dict[str, Any]:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from optenv import tasks
 from optenv.control.controller import Interface
+from optenv.env.checks import WHOLE, check_whole
+from optenv.env.torch_trainer import MakeOptimizer
+from optenv.env.trainers import TRAINERS, MakeRuns
 from optenv.errors import unknown_name
 from optenv.inner.layout import GROUPINGS
-from optenv.inner.optimizers import base_values, get_rule
 from optenv.rewards import Reward, get_reward
 
 Range = float | tuple[float, float]
@@ -22,7 +27,9 @@ class EnvSettings:
 
     Attributes:
       task: a registered name, a `Task` or a `Family`; a family draws a member anew each episode.
-      optimizer: the base optimizer's name.
+      trainer: "batched" trains all runs at once; "torch" trains each by itself under `torch.optim`.
+      optimizer: the base optimizer's name; with the torch trainer also a function that makes one
+        from its parameter groups, whose learning rates are then set to those of the episode.
       optimizer_options: its hyperparameters besides the learning rate, by name.
       lr: base learning rate, or a range it is drawn from log-uniformly each episode.
       num_inner_steps: budget of a run, or a range it is drawn from log-uniformly; rounded up to
@@ -30,16 +37,17 @@ class EnvSettings:
       steps_per_action: inner steps per control step.
       knobs: what an action turns, in order.
       control: "absolute" or "relative".
-      first_update: norm of each group's first update over that of its weights, which the first
+      first_update: norm of the model's first update over that of its weights, which the first
         scales are set to give; None starts from the base rate.
       reward: a registered name or a `Reward`.
       groups: "layer" or "model": what a parameter group is.
       device: where the inner runs are trained.
-      compile: compile the inner step with `torch.compile`.
+      compile: compile the batched trainer's inner step with `torch.compile`.
     """
 
     task: str | tasks.Task | tasks.Family = "synthetic_classification"
-    optimizer: str = "adamw"
+    trainer: str = "batched"
+    optimizer: str | MakeOptimizer = "adamw"
     optimizer_options: Mapping[str, float] | None = None
     lr: Range = 1e-3
     num_inner_steps: int | tuple[int, int] = 200
@@ -59,15 +67,24 @@ class EnvSettings:
           ValueError: if a name is unknown or a number out of range.
         """
         tasks.get(self.task)
-        base_values(get_rule(self.optimizer), dict(self.optimizer_options or {}))
+        if self.trainer not in TRAINERS:
+            raise unknown_name("trainer", self.trainer, TRAINERS)
+        self.prepare_runs()
         get_reward(self.reward)
         if self.groups not in GROUPINGS:
             raise unknown_name("groups", self.groups, GROUPINGS)
-        _check_range("lr", self.lr)
-        _check_range("num_inner_steps", self.num_inner_steps)
-        if not isinstance(self.steps_per_action, int) or self.steps_per_action < 1:
-            raise ValueError(f"steps_per_action: expected a whole number of at least 1; received {self.steps_per_action!r}")
+        _check_range("lr", self.lr, (*WHOLE, float, np.floating), "a positive number")
+        _check_range("num_inner_steps", self.num_inner_steps, WHOLE, "a whole number of at least 1")
+        check_whole("steps_per_action", self.steps_per_action)
         _ = self.interface
+
+    def prepare_runs(self) -> MakeRuns:
+        """Return what makes the runs of a task under these settings.
+
+        Raises:
+          ValueError: if the trainer has no such optimizer, or that no such hyperparameter.
+        """
+        return TRAINERS[self.trainer](self)
 
     @property
     def interface(self) -> Interface:
@@ -80,10 +97,23 @@ def as_range(value: Range) -> tuple[float, float]:
     return (value[0], value[1]) if isinstance(value, Sequence) else (value, value)
 
 
-def _check_range(name: str, value: Range) -> None:
-    expected = f"{name}: expected a positive number, or a range (low, high) of such"
-    numbers = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    if len(numbers) not in (1, 2) or not all(isinstance(v, (int, float)) and 0 < v < math.inf for v in numbers):
-        raise ValueError(f"{expected}; received {value!r}")
-    if numbers[0] > numbers[-1]:
-        raise ValueError(f"{expected} with low at most high; received {value!r}")
+def _check_range(name: str, value: Any, kinds: Any, expected: str) -> None:
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    numbers: list[Any] = list(value) if several else [value]
+    good = all(isinstance(v, kinds) and not isinstance(v, bool) and 0 < v < math.inf for v in numbers)
+    if len(numbers) not in (1, 2) or not good or numbers[0] > numbers[-1]:
+        raise ValueError(
+            f"{name}: expected {expected}, or a range (low, high) of such with low at most high; received {value!r}"
+        )
+
+
+def make_settings(settings: Mapping[str, Any]) -> EnvSettings:
+    """Build the settings from keyword arguments.
+
+    Raises:
+      ValueError: if a keyword is unknown or a value out of range.
+    """
+    for name in settings:
+        if name not in EnvSettings.__dataclass_fields__:
+            raise unknown_name("environment setting", name, EnvSettings.__dataclass_fields__)
+    return EnvSettings(**settings)

@@ -13,16 +13,14 @@ from gymnasium.vector.utils import batch_space
 from optenv import tasks
 from optenv.control.features import bounds, flatten
 from optenv.control.loop import ControlLoop
-from optenv.env.cohorts import Cohorts
-from optenv.env.episodes import DIVERGENCE_PENALTY, Episodes
+from optenv.env.checks import check_autoreset, check_mask, check_render_mode, check_seed, check_whole
+from optenv.env.episodes import Episodes, pay
 from optenv.env.history import History
-from optenv.env.settings import EnvSettings
-from optenv.inner.optimizers import base_values, get_rule
-from optenv.inner.trainer import BatchedTrainer
+from optenv.env.settings import make_settings
 from optenv.rewards import get_reward
 
 Array = np.ndarray
-AUTORESET_MODES = (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)
+METADATA: dict[str, Any] = {"render_modes": ["rgb_array", "ansi"], "render_fps": 10}
 
 
 class OptControlVectorEnv(VectorEnv):
@@ -41,26 +39,25 @@ class OptControlVectorEnv(VectorEnv):
         Args:
           num_envs: N.
           autoreset_mode: SAME_STEP or DISABLED.
-          render_mode: None, "rgb_array" or "ansi"; both draw the first run.
+          render_mode: None, "rgb_array" or "ansi"; a twin is run beside every run to be drawn with it.
           **settings: see `EnvSettings`.
 
         Raises:
           ValueError: if a setting is unknown or out of range.
         """
-        if num_envs < 1:
-            raise ValueError(f"num_envs: expected at least 1; received {num_envs!r}")
         self.settings = make_settings(settings)
-        self.num_envs = num_envs
-        self.render_mode = _check_render_mode(render_mode)
-        self.metadata = {**METADATA, "autoreset_mode": _check_autoreset(autoreset_mode)}
+        self.num_envs = check_whole("num_envs", num_envs)
+        self.render_mode = check_render_mode(render_mode, METADATA["render_modes"])
+        self.metadata = {**METADATA, "autoreset_mode": check_autoreset(autoreset_mode)}
         self.task = tasks.get(self.settings.task)
+        self._lower_bounds = np.array([member.lower_bound for member in tasks.members(self.task)])
         self._reward = get_reward(self.settings.reward)
-        self._runs = Cohorts(self.task, self._build_trainer)
-        twin = self._reward.needs_twin or render_mode is not None
-        self._twins = Cohorts(self.task, self._build_trainer) if twin else None
+        make_runs = self.settings.prepare_runs()
+        self._runs = make_runs(self.task)
+        self._twins = make_runs(self.task) if self._reward.needs_twin or render_mode is not None else None
         self._set_spaces()
         self._generators: list[np.random.Generator] = []
-        self._history = History()
+        self._histories = [History(row) for row in range(self.num_envs if render_mode is not None else 0)]
 
     def _set_spaces(self) -> None:
         low, high = bounds(self.max_groups)
@@ -75,13 +72,9 @@ class OptControlVectorEnv(VectorEnv):
         """Number of parameter groups; of the widest member, for a family."""
         return self._runs.max_groups
 
-    def _build_trainer(self, task: tasks.Task) -> BatchedTrainer:
-        s = self.settings
-        rule = get_rule(s.optimizer)
-        base = base_values(rule, dict(s.optimizer_options or {}))
-        return BatchedTrainer(task, rule, base, grouping=s.groups, device=s.device, compile=s.compile)
-
-    def reset(self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict]:
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict]:
         """Begin new episodes.
 
         Args:
@@ -90,12 +83,17 @@ class OptControlVectorEnv(VectorEnv):
 
         Returns:
           Observations, [N, 6 + 6 G], and infos.
+
+        Raises:
+          ValueError: if there is not one seed, or one mark, per row.
+          gymnasium.error.ResetNeeded: if the first reset is not of all rows.
         """
-        self._seed(seed)
-        mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))
-        if mask.shape != (self.num_envs,) or mask.dtype != bool:
-            raise ValueError(f"reset_mask: expected {self.num_envs} booleans; received {mask!r}")
-        self._begin(np.flatnonzero(mask))
+        rows = np.flatnonzero(check_mask((options or {}).get("reset_mask"), self.num_envs))
+        if len(rows) < self.num_envs and not self._generators:
+            raise gymnasium.error.ResetNeeded("reset: expected the first reset to be of all environments")
+        self._seed(rows, check_seed(seed, self.num_envs))
+        if len(rows):
+            self._begin(rows)
         return self._observe(), self._infos()
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict]:
@@ -118,10 +116,14 @@ class OptControlVectorEnv(VectorEnv):
         if self._twins is not None:
             self._twins.run(self._episodes.rate, {}, steps)
         self._loop.advance(interval)
-        reward, diverged = self._pay(interval.loss)
+        bounds = self._lower_bounds[self._episodes.member]
+        trace = self._episodes.advance(steps, *self._probe(), bounds)
+        diverged = self._episodes.diverged(interval.loss, bounds)
+        reward = pay(self._reward, trace, diverged)
         self._ended = diverged | (self._episodes.step >= self._episodes.total)
         terminated = self._ended.copy()
-        self._history.append(self._episodes, values)
+        for history in self._histories:
+            history.append(self._episodes, values)
         observation, infos = self._observe(), self._infos(diverged)
         if terminated.any() and self.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP:
             observation, infos = self._autoreset(np.flatnonzero(terminated), observation, infos)
@@ -143,61 +145,48 @@ class OptControlVectorEnv(VectorEnv):
         """Return every group's own view, [N, G, 12]: the run's features, then its own."""
         return self._loop.observe()
 
-    def render(self) -> Any:
-        """Draw the first run: an [H, W, 3] uint8 image or a text, as `render_mode` says."""
+    def render(self) -> tuple[Any, ...] | None:
+        """Draw every run, as `render_mode` says: [H, W, 3] uint8 images or texts; None without a mode."""
+        if self.render_mode is None:
+            return None
         from optenv.env.render import RENDERERS
 
-        return None if self.render_mode is None else RENDERERS[self.render_mode](self._history, self.group_names(0))
+        draw = RENDERERS[self.render_mode]
+        return tuple(draw(history, self.group_names(history.row)) for history in self._histories)
 
-    def _seed(self, seed: int | Sequence[int | None] | None) -> None:
-        if seed is None and self._generators:
-            return
-        seeds = list(seed) if isinstance(seed, Sequence) else [None if seed is None else seed + i for i in range(self.num_envs)]
-        if len(seeds) != self.num_envs:
-            raise ValueError(f"seed: expected one number, or one per environment ({self.num_envs}); received {len(seeds)}")
-        old = self._generators or [np.random.default_rng() for _ in seeds]
-        self._generators = [g if s is None else np.random.default_rng(s) for g, s in zip(old, seeds, strict=True)]
+    def _seed(self, rows: Array, seeds: list[int | None]) -> None:
+        self._generators = self._generators or [np.random.default_rng() for _ in seeds]
+        for row in rows:
+            if seeds[row] is not None:
+                self._generators[row] = np.random.default_rng(seeds[row])
 
     def _begin(self, rows: Array) -> None:
         fresh = Episodes.draw([self._generators[i] for i in rows], self.settings, self._runs.num_members)
         loop = ControlLoop(self.settings.interface, fresh.total, self.max_groups)
         if len(rows) == self.num_envs:
             self._episodes, self._loop, self._ended = fresh, loop, np.zeros(self.num_envs, bool)
-        elif not hasattr(self, "_episodes"):
-            raise gymnasium.error.ResetNeeded("the first reset must be of all environments")
         self._episodes.put(rows, fresh)
         for runs in filter(None, (self._runs, self._twins)):
             runs.start(rows, fresh.member, fresh.seed)
+        self._exists = np.arange(self.max_groups) < self.num_groups()[:, None]
         if self.settings.first_update is not None:
             loop.start_at(self._runs.first_update_ratio(self._episodes.rate, rows))
         self._loop.put(rows, loop)
         self._ended[rows] = False
         self._episodes.measure_first(rows, *self._probe())
-        if 0 in rows:
-            self._history = History()
-            self._history.append(self._episodes, self._loop.values())
+        for history in self._histories:
+            if history.row in rows:
+                history.begin(self._episodes, self._loop.values())
 
     def _probe(self) -> tuple[Array, Array]:
         nothing = np.full(self.num_envs, np.nan)
         twin = self._twins.evaluate(self.num_envs, "probe") if self._twins is not None else nothing
         return self._runs.evaluate(self.num_envs, "probe"), twin
 
-    def _pay(self, interval_loss: Array) -> tuple[Array, Array]:
-        bound = self._lower_bounds()
-        trace = self._episodes.advance(self.settings.steps_per_action, *self._probe(), bound)
-        diverged = self._episodes.diverged(interval_loss, bound)
-        with np.errstate(all="ignore"):
-            reward = self._reward.function(trace)
-        return np.where(diverged | ~np.isfinite(reward), -DIVERGENCE_PENALTY, reward), diverged
-
-    def _lower_bounds(self) -> Array:
-        bounds = np.array([self._runs.trainer(m).task.lower_bound for m in range(self._runs.num_members)])
-        return bounds[self._episodes.member]
-
     def _autoreset(self, rows: Array, observation: Array, infos: dict) -> tuple[Array, dict]:
         ended = np.zeros(self.num_envs, bool)
         ended[rows] = True
-        final = {name: value for name, value in infos.items() if not name.startswith("_")}
+        final = {name: ended if name.startswith("_") else value for name, value in infos.items()}
         self._begin(rows)
         fresh, infos = self._observe(), self._infos()
         infos |= {"final_obs": observation, "_final_obs": ended, "final_info": final, "_final_info": ended}
@@ -207,13 +196,15 @@ class OptControlVectorEnv(VectorEnv):
         if not hasattr(self, "_ended"):
             raise gymnasium.error.ResetNeeded("step: expected reset() to be called first")
         if self._ended.any():
-            raise gymnasium.error.ResetNeeded(f"step: the episodes in rows {np.flatnonzero(self._ended).tolist()} have ended")
+            rows = np.flatnonzero(self._ended).tolist()
+            raise gymnasium.error.ResetNeeded(f"step: expected reset() of the rows {rows}, whose episodes have ended")
 
     def _per_group(self, actions: Array) -> Array:
         actions = np.asarray(actions)
         if actions.shape != self.action_space.shape:
             raise ValueError(f"action: expected shape {self.action_space.shape}; received {actions.shape}")
-        return actions.reshape(self.num_envs, self.max_groups, -1)
+        # Groups that only pad a narrow run stay neutral, and so observe zeros.
+        return np.where(self._exists[:, :, None], actions.reshape(self.num_envs, self.max_groups, -1), 0.0)
 
     def _observe(self) -> Array:
         return flatten(self._loop.observe())
@@ -223,36 +214,3 @@ class OptControlVectorEnv(VectorEnv):
         values = {"loss": e.current.copy(), "lr": e.rate.copy(), "inner_steps": e.step.copy(),
                   "diverged": np.zeros(self.num_envs, bool) if diverged is None else diverged}  # fmt: skip
         return values | {f"_{name}": np.ones(self.num_envs, bool) for name in values}
-
-
-METADATA: dict[str, Any] = {"render_modes": ["rgb_array", "ansi"], "render_fps": 10}
-
-
-def make_settings(settings: dict[str, Any]) -> EnvSettings:
-    """Build the settings from keyword arguments.
-
-    Raises:
-      ValueError: if a keyword is unknown or a value out of range.
-    """
-    from optenv.errors import unknown_name
-
-    known = EnvSettings.__dataclass_fields__
-    for name in settings:
-        if name not in known:
-            raise unknown_name("environment setting", name, known)
-    return EnvSettings(**settings)
-
-
-def _check_autoreset(mode: AutoresetMode | str) -> AutoresetMode:
-    mode = AutoresetMode(mode)
-    if mode not in AUTORESET_MODES:
-        raise ValueError(f"autoreset_mode: expected SAME_STEP or DISABLED; received {mode.name}")
-    return mode
-
-
-def _check_render_mode(mode: str | None) -> str | None:
-    from optenv.errors import unknown_name
-
-    if mode is not None and mode not in METADATA["render_modes"]:
-        raise unknown_name("render_mode", mode, METADATA["render_modes"])
-    return mode

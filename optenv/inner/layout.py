@@ -13,6 +13,15 @@ from optenv.control.sketch import sketch_index
 GROUPINGS = ("layer", "model")
 
 
+def group_of(name: str, grouping: str) -> str:
+    """Return the group of a parameter: its layer, which is its name up to the last dot, or the whole model.
+
+    >>> group_of("encoder.0.weight", "layer"), group_of("encoder.0.weight", "model")
+    ('encoder.0', 'model')
+    """
+    return name.rpartition(".")[0] if grouping == "layer" else "model"
+
+
 @dataclass(frozen=True)
 class Layout:
     """The order of a task's parameters in one flat vector of P numbers.
@@ -40,7 +49,7 @@ class Layout:
             raise ValueError("task: expected at least one parameter from init(); received none")
         sizes: dict[str, int] = {}
         for name, value in params.items():
-            group = name.rpartition(".")[0] if grouping == "layer" else "model"
+            group = group_of(name, grouping)
             if group in sizes and group != next(reversed(sizes)):
                 raise ValueError(f"task: expected the parameters of layer {group!r} side by side; {name!r} stands apart")
             sizes[group] = sizes.get(group, 0) + value.numel()

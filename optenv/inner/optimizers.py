@@ -1,8 +1,8 @@
 """Base optimizers as functions of stacked state, one row of data each.
 
 Every run and every group has hyperparameters of its own: a hyperparameter is a number, or a tensor
-that broadcasts against the stacked parameters, [N, P]. Each rule equals its namesake in
-`torch.optim` step by step.
+that broadcasts against the stacked parameters, [N, P], in double precision for the `DECAYS`. Each rule
+equals its namesake in `torch.optim` step by step.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from optenv.errors import unknown_name
 Value = float | Tensor
 Hyper = dict[str, Value]
 Slots = dict[str, Tensor]
+DECAYS = ("beta1", "beta2", "alpha")
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,23 @@ def _sgd(p: Tensor, g: Tensor, slots: Slots, h: Hyper, t: Tensor) -> None:
     if isinstance(momentum, float) and momentum == 0.0:
         p.sub_(g * h["lr"])
         return
-    buffer = slots["momentum_buffer"].mul_(momentum).add_(g)
-    p.sub_((g + momentum * buffer if h["nesterov"] else buffer) * h["lr"])
+    buffer = slots["momentum_buffer"]
+    carried = buffer * momentum + g
+    step = g + momentum * carried if h["nesterov"] else carried
+    if isinstance(momentum, Tensor):  # in torch, a momentum of 0 leaves the buffer as it was
+        carried, step = torch.where(momentum > 0, carried, buffer), torch.where(momentum > 0, step, g)
+    buffer.copy_(carried)
+    p.sub_(step * h["lr"])
+
+
+def _rest(decay: Value) -> Value:
+    """Return 1 - decay; a tensor comes in double precision, so that it equals the number's bit for bit."""
+    return (1.0 - decay).float() if isinstance(decay, Tensor) else 1.0 - decay
 
 
 def _adam_step(p: Tensor, g: Tensor, slots: Slots, h: Hyper, t: Tensor) -> None:
-    m = slots["exp_avg"].lerp_(g, 1.0 - h["beta1"])
-    v = slots["exp_avg_sq"].lerp_(g * g, 1.0 - h["beta2"])
+    m = slots["exp_avg"].lerp_(g, _rest(h["beta1"]))
+    v = slots["exp_avg_sq"].lerp_(g * g, _rest(h["beta2"]))
     first, second = _bias(h["beta1"], t), _bias(h["beta2"], t)
     denominator = v.sqrt().div_(second.sqrt()).add_(h["eps"]).mul_(first)
     p.addcdiv_(m * h["lr"], denominator, value=-1.0)
@@ -87,7 +98,7 @@ def _adamw(p: Tensor, g: Tensor, slots: Slots, h: Hyper, t: Tensor) -> None:
 
 def _rmsprop(p: Tensor, g: Tensor, slots: Slots, h: Hyper, t: Tensor) -> None:
     g = _l2(p, g, h)
-    v = slots["square_avg"].lerp_(g * g, 1.0 - h["alpha"])
+    v = slots["square_avg"].lerp_(g * g, _rest(h["alpha"]))
     p.addcdiv_(g * h["lr"], v.sqrt().add_(h["eps"]), value=-1.0)
 
 
@@ -100,8 +111,8 @@ def _adagrad(p: Tensor, g: Tensor, slots: Slots, h: Hyper, t: Tensor) -> None:
 def _lion(p: Tensor, g: Tensor, slots: Slots, h: Hyper, t: Tensor) -> None:
     _decay(p, h)
     m = slots["exp_avg"]
-    p.sub_(m.lerp(g, 1.0 - h["beta1"]).sign_() * h["lr"])
-    m.lerp_(g, 1.0 - h["beta2"])
+    p.sub_(m.lerp(g, _rest(h["beta1"])).sign_() * h["lr"])
+    m.lerp_(g, _rest(h["beta2"]))
 
 
 _BETAS = {"beta1": 0.9, "beta2": 0.999}

@@ -10,7 +10,7 @@ from optenv.control.knobs import shifted
 from optenv.control.signals import Interval, loss_statistics, update_ratio
 from optenv.control.sketch import SketchMemory
 from optenv.inner.layout import Layout
-from optenv.inner.optimizers import Hyper, Rule
+from optenv.inner.optimizers import DECAYS, Hyper, Rule
 from optenv.inner.randomness import generator, minibatch_indices
 from optenv.inner.state import RunState
 from optenv.tasks.task import Task
@@ -49,7 +49,7 @@ class BatchedTrainer:
         params, data = task.init(generator(0, 0)), task.draw(generator(0, 1))
         self.layout = Layout.of(params, grouping)
         self._shared = data is task.draw(generator(0, 1))
-        _check_loss(task, params, data.train)
+        check_loss(task, params, data.train)
         self._index, self._mask = (t.to(self.device) for t in self.layout.sketch)
         self._owner = self.layout.owner.to(self.device)
         self._losses = torch.func.vmap(task.loss)
@@ -116,13 +116,13 @@ class BatchedTrainer:
 
     def evaluate(self, state: RunState, split: str = "valid") -> np.ndarray:
         """Return the loss of every run, [N] float64, on its validation set or (split "probe") the first part of it."""
-        limit = min(2 * self.task.batch_size, MAX_PROBE) if split == "probe" else None
+        limit = probe_size(self.task) if split == "probe" else None
         data = tuple(t[:, :limit].expand(len(state), *t[:, :limit].shape[1:]) for t in state.valid)
         with torch.no_grad():
             return self._losses(self.layout.views(state.params), data).double().cpu().numpy()
 
     def first_update_ratio(self, state: RunState, rate: np.ndarray) -> np.ndarray:
-        """Return the norm of each group's first update at the base rate over that of its weights, [N, G].
+        """Return the norm of the model's first update at the base rate over that of its weights, [N, G].
 
         The first step is taken on a copy; `state` does not change.
         """
@@ -131,7 +131,7 @@ class BatchedTrainer:
         t = torch.ones(len(state), 1, device=self.device, dtype=torch.float64)
         self.rule.update(trial.params, gradient, trial.slots, self._hyper(rate, {}), t)
         before, after = self._sketch(state.params).double(), self._sketch(trial.params).double()
-        return update_ratio((after - before).cpu().numpy(), before.cpu().numpy(), self._mask.cpu().numpy())
+        return update_ratio((after - before).cpu().numpy(), before.cpu().numpy(), self._mask.cpu().numpy(), self.layout.sizes)
 
     def _inner_step(self, params: Tensor, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Return every run's loss, [N], and gradient, [N, P]."""
@@ -159,9 +159,9 @@ class BatchedTrainer:
     def _sketch(self, flat: Tensor) -> Tensor:
         return flat[:, self._index] * self._mask
 
-    def _expand(self, value: np.ndarray) -> Tensor:
+    def _expand(self, value: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
         """Spread per-group values, [N, G], over the flat parameters, [N, P]."""
-        return torch.tensor(value, dtype=torch.float32, device=self.device)[:, self._owner]
+        return torch.tensor(value, dtype=dtype, device=self.device)[:, self._owner]
 
     def _hyper(self, rate: np.ndarray, values: Values) -> Hyper:
         factor = values.get("scale", 1.0) * (1.0 - values.get("dampen", 0.0))
@@ -169,8 +169,12 @@ class BatchedTrainer:
         return {"lr": self._expand(group_rate), **self.base, **self._optional(values)}
 
     def _optional(self, values: Values) -> Hyper:
-        targets = {knob: self.rule.targets[knob] for knob in values if knob in self.rule.targets}
-        return {name: self._expand(shifted(knob, self.base[name], values[knob])) for knob, name in targets.items()}
+        hyper: Hyper = {}
+        for knob, name in self.rule.targets.items():
+            if knob in values:
+                moved = shifted(knob, self.base[name], values[knob])
+                hyper[name] = self._expand(moved, torch.float64 if name in DECAYS else torch.float32)
+        return hyper
 
     def _per_group(self, values: Values, knob: str) -> Tensor | None:
         return torch.as_tensor(values[knob], dtype=torch.float32, device=self.device) if knob in values else None
@@ -195,7 +199,17 @@ def _rows(tensor: Tensor, index: Tensor, num_runs: int) -> Tensor:
     return tensor.flatten(0, 1).index_select(0, index).view(num_runs, -1, *tensor.shape[2:])
 
 
-def _check_loss(task: Task, params: dict[str, Tensor], train: tuple[Tensor, ...]) -> None:
+def probe_size(task: Task) -> int:
+    """Return how many validation examples the probe batch holds at most."""
+    return min(2 * task.batch_size, MAX_PROBE)
+
+
+def check_loss(task: Task, params: dict[str, Tensor], train: tuple[Tensor, ...]) -> None:
+    """Try the loss of a task.
+
+    Raises:
+      ValueError: if it is not a scalar tensor.
+    """
     loss = task.loss(params, tuple(t[: task.batch_size] for t in train))
     if not isinstance(loss, Tensor) or loss.dim() != 0:
         received = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)

@@ -3,7 +3,7 @@
 from optenv.tasks import functions, idx, real, synthetic
 from optenv.tasks.own import from_functions, from_module
 from optenv.tasks.registry import get, names, register, register_scheme
-from optenv.tasks.task import Batch, Data, Family, Params, Task, group_names
+from optenv.tasks.task import Batch, Data, Family, Params, Task, group_names, members
 
 __all__ = [
     "Batch",
@@ -15,6 +15,7 @@ __all__ = [
     "from_module",
     "get",
     "group_names",
+    "members",
     "names",
     "register",
 ]

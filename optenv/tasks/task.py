@@ -45,7 +45,8 @@ class Task(ABC):
     Attributes:
       name: the registered name.
       batch_size: examples per inner step.
-      lower_bound: greatest known lower bound of the loss; rewards measure the loss above it.
+      lower_bound: greatest known lower bound of the loss, above which rewards measure it; -inf if
+        none is known, as for the likelihood of a density.
     """
 
     name: str
@@ -100,3 +101,8 @@ class Family(ABC):
 @lru_cache(maxsize=512)
 def _member(family: Family, index: int) -> Task:
     return family.build(index)
+
+
+def members(entry: Task | Family) -> list[Task]:
+    """List a family's members; a single task is its own only one."""
+    return [entry.member(index) for index in range(entry.num_members)] if isinstance(entry, Family) else [entry]

@@ -72,7 +72,7 @@ class ControlledOptimizer(Optimizer):
             self._loop.start_at(self._stepper.first_update_ratio())
 
     @property
-    def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
+    def param_groups(self) -> list[dict[str, Any]]:
         """The base optimizer's parameter groups."""
         return self.base.param_groups
 
@@ -81,7 +81,7 @@ class ControlledOptimizer(Optimizer):
         """Ignore what torch's constructor assigns: the groups are the base optimizer's."""
 
     @property
-    def state(self) -> Any:  # type: ignore[override]
+    def state(self) -> Any:
         """The base optimizer's state."""
         return self.base.state
 
@@ -90,7 +90,7 @@ class ControlledOptimizer(Optimizer):
         """Ignore what torch's constructor assigns: the state is the base optimizer's."""
 
     @property
-    def defaults(self) -> dict[str, Any]:  # type: ignore[override]
+    def defaults(self) -> dict[str, Any]:
         """The base optimizer's defaults."""
         return self.base.defaults
 
@@ -119,7 +119,7 @@ class ControlledOptimizer(Optimizer):
         self.base.load_state_dict(state_dict)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None, *, loss: Tensor | float | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None, *, loss: Tensor | float | None = None) -> Any:
         """Take one step.
 
         Args:
@@ -154,7 +154,8 @@ class ControlledOptimizer(Optimizer):
 
     def __repr__(self) -> str:
         """Say what steers what."""
-        return f"ControlledOptimizer({self.base!r}, {type(self.controller).__name__}, step {self._step} of {self.total_steps})"
+        name = type(self.controller).__name__
+        return f"ControlledOptimizer({self.base!r}, {name}, step {self._step} of {self.total_steps})"
 
 
 def _single(loss: Any) -> Tensor | float:
@@ -169,14 +170,19 @@ def _single(loss: Any) -> Tensor | float:
         if loss.numel() != 1:
             raise ValueError(f"step: expected a loss that is a single number; received shape {tuple(loss.shape)}")
         return loss.detach().reshape(())
-    return float(loss)
+    try:
+        return float(loss)
+    except (TypeError, ValueError):
+        raise ValueError(f"step: expected a loss that is a single number; received {loss!r}") from None
 
 
 def _check(base: Any, total_steps: int | None, steps_per_action: int | None) -> None:
     if not isinstance(base, Optimizer):
         raise TypeError(f"base: expected a torch.optim.Optimizer; received {type(base).__name__}")
     if isinstance(base, torch.optim.LBFGS):
-        raise TypeError("base: LBFGS calls its closure several times a step and cannot be controlled; expected another optimizer")
+        raise TypeError(
+            "base: LBFGS calls its closure several times a step and cannot be controlled; expected another optimizer"
+        )
     for name, value in (("total_steps", total_steps), ("steps_per_action", steps_per_action)):
         if value is not None and (not isinstance(value, int) or value < 1):
             raise ValueError(f"{name}: expected a whole number of at least 1, or None; received {value!r}")

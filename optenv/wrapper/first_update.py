@@ -15,7 +15,7 @@ _PLAIN = {"fused": None, "foreach": False, "capturable": False, "differentiable"
 
 
 def first_update_ratio(base: Optimizer, weights: Tensor, gradient: Tensor, mask: Tensor) -> np.ndarray:
-    """Return the norm of each group's first update over that of its weights, [1, G].
+    """Return the norm of the model's first update over that of its weights, [1, G].
 
     A second optimizer of the same class takes one step on the sketched coordinates; that is exact
     for every optimizer that treats coordinates alike. One that refuses such a step is taken to move
@@ -32,7 +32,8 @@ def first_update_ratio(base: Optimizer, weights: Tensor, gradient: Tensor, mask:
     except Exception:  # noqa: BLE001 - whatever a foreign optimizer raises on a one-dimensional copy
         rates = torch.tensor([float(group["lr"]) for group in base.param_groups])
         displacement = rates[None, :, None] * mask
-    return update_ratio(displacement.double().numpy() * mask.numpy(), weights.double().numpy(), mask.numpy())
+    sizes = [sum(p.numel() for p in group["params"]) for group in base.param_groups]
+    return update_ratio(displacement.double().numpy() * mask.numpy(), weights.double().numpy(), mask.numpy(), sizes)
 
 
 def _trial_step(base: Optimizer, weights: Tensor, gradient: Tensor) -> Tensor:
@@ -42,5 +43,6 @@ def _trial_step(base: Optimizer, weights: Tensor, gradient: Tensor) -> Tensor:
         copy.grad = g.double()
         options = {name: _PLAIN.get(name, value) for name, value in group.items() if name != "params"}
         groups.append({"params": [copy], **options})
-    type(base)(groups, **{"lr": 1.0} if "lr" in base.defaults else {}).step()
+    required: dict[str, Any] = {"lr": 1.0} if "lr" in base.defaults else {}
+    type(base)(groups, **required).step()
     return torch.stack([copy.detach() for copy in copies])[None] - weights.double()

@@ -53,7 +53,9 @@ class GroupSketch:
     def __init__(self, groups: Sequence[ParamGroup]):
         """Choose the coordinates of every group's parameters."""
         limit = coordinates_per_group(len(groups))
-        self._parts: list[list[tuple[Tensor, int, int, int]]] = [_coordinates(group["params"], limit) for group in groups]
+        self._parts: list[list[tuple[Tensor, int, int, int]]] = [
+            _coordinates(group["params"], limit) for group in groups
+        ]
         lengths = [sum(count for *_, count in parts) for parts in self._parts]
         self.mask = torch.zeros(len(groups), max([1, *lengths]))
         for row, length in zip(self.mask, lengths, strict=True):

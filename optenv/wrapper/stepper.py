@@ -36,7 +36,7 @@ class Stepper:
         self._last_loss = np.array([np.nan])
 
     def first_update_ratio(self) -> Array:
-        """Return the norm of each group's first update over that of its weights, [1, G]; needs gradients."""
+        """Return the norm of the model's first update over that of its weights, [1, G]; needs gradients."""
         gradient = self._sketch.gradient()
         return first_update_ratio(self.base, self._sketch.weights(), gradient, self._sketch.mask)
 

@@ -28,11 +28,13 @@ def turned(groups: list[ParamGroup], values: dict[str, Array]) -> Iterator[None]
       groups: the base optimizer's parameter groups.
       values: knob values by name, [1, G] each.
     """
-    own = [_turn(group, {name: float(value[0, g]) for name, value in values.items()}) for g, group in enumerate(groups)]
+    own: list[dict[str, Any]] = []
     try:
+        for g, group in enumerate(groups):
+            own.append(_turn(group, {name: float(value[0, g]) for name, value in values.items()}))
         yield
     finally:
-        for group, old in zip(groups, own, strict=True):
+        for group, old in zip(groups, own, strict=False):  # fewer where turning itself failed
             group.update(old)
 
 

@@ -1,0 +1,83 @@
+"""A head start for reinforcement learning: imitate a plain schedule before improving on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.vec_env import VecNormalize
+
+from optenv.control.features import FEATURE_NAMES, UNKNOWN
+from optenv.control.knobs import KNOBS
+
+Array = np.ndarray
+Teacher = Callable[[Array], Array]
+FITTING_STEPS = 400
+BATCH = 2048
+
+
+def warmup_linear(observation: Array, peak: float = 3.0, decisions: int = 40) -> Array:
+    """Rise by `peak` nats in the first decisions, then fall linearly to 0 at the end of the budget.
+
+    Args:
+      observation: raw views of groups, [rows, features].
+      peak: log of the highest scale over the first.
+      decisions: control steps of a run.
+
+    Returns:
+      Relative actions of the knob `scale`, [rows, 1].
+    """
+    progress = observation[:, FEATURE_NAMES.index("progress")]
+    position = observation[:, FEATURE_NAMES.index("log_scale")] * np.log(10.0)
+    left = np.where(progress == UNKNOWN, 1.0, 1.0 - np.floor(progress * decisions + 0.5) / decisions)
+    wanted = peak + np.log(np.maximum(left, 0.01))
+    return np.clip((wanted - position) / KNOBS["scale"].step, -1.0, 1.0)[:, None]
+
+
+def imitate(model: Any, env: VecNormalize, teacher: Teacher, *, decisions: int, seed: int, noise: float = 0.3) -> float:
+    """Fit the mean action of an actor-critic policy to a teacher, on runs the teacher steers.
+
+    Args:
+      model: a stable-baselines3 actor-critic model.
+      env: its environment; its observation statistics take in what is seen.
+      teacher: from raw observations to actions of the knob `scale`.
+      decisions: control steps to steer.
+      seed: of the noise and the fitting batches.
+      noise: standard deviation of what is added to the teacher's actions, so that the policy also
+        sees how to come back.
+
+    Returns:
+      Mean squared error of the last fitting step.
+    """
+    generator = np.random.default_rng(seed)
+    env.reset()
+    seen, wanted = [env.get_original_obs()], []
+    for _ in range(decisions):
+        wanted.append(_actions(teacher, seen[-1], env.action_space.shape[0]))
+        env.step(np.clip(wanted[-1] + generator.normal(0.0, noise, wanted[-1].shape), -1.0, 1.0).astype(np.float32))
+        seen.append(env.get_original_obs())
+    observations = env.normalize_obs(np.concatenate(seen[:-1]))
+    return _fit(model, torch.as_tensor(observations), torch.as_tensor(np.concatenate(wanted)), generator)
+
+
+def _actions(teacher: Teacher, observation: Array, num_knobs: int) -> Array:
+    """Leave every knob but the first, which is `scale`, alone."""
+    action = np.zeros((len(observation), num_knobs), np.float32)
+    action[:, :1] = teacher(observation)
+    return action
+
+
+def _fit(model: Any, observations: torch.Tensor, actions: torch.Tensor, generator: np.random.Generator) -> float:
+    policy = model.policy
+    optimizer = torch.optim.Adam(policy.parameters(), lr=1e-3)
+    loss = torch.tensor(0.0)
+    for _ in range(FITTING_STEPS):
+        rows = torch.as_tensor(generator.integers(len(observations), size=BATCH))
+        mean = policy.get_distribution(observations[rows]).distribution.mean
+        loss = (mean - actions[rows]).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return float(loss)
