@@ -86,10 +86,11 @@ def _train(options: argparse.Namespace) -> None:
 def _settings(options: argparse.Namespace) -> TrainSettings:
     from agents.training import TrainSettings
 
+    lr = options.lr[0] if len(options.lr) == 1 else options.lr
     settings = TrainSettings(
-        agent=options.agent, tasks=options.task, optimizers=options.optimizer, knobs=options.knobs,
-        control=options.control, first_update=options.first_update or None, lr=options.lr[0] if len(options.lr) == 1 else options.lr,
-        reward=options.reward, workers=options.workers, seed=options.seed,
+        agent=options.agent, tasks=options.task, optimizers=options.optimizer, knobs=options.knobs, lr=lr,
+        control=options.control, first_update=options.first_update or None, reward=options.reward,
+        workers=options.workers, seed=options.seed,
     )  # fmt: skip
     return settings if options.rollouts is None else replace(settings, rollouts=options.rollouts)
 

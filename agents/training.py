@@ -43,7 +43,8 @@ class TrainSettings:
       lr: base learning rate, or range.
       reward: a registered reward.
       decisions: control steps of a run.
-      head_start: whether PPO first imitates a plain schedule; needs relative control of `scale` first.
+      head_start: whether PPO first imitates a plain schedule, where that is defined: relative control,
+        `scale` the first knob, a first update given.
       rollouts: training rollouts, of `decisions` control steps in every environment.
       slots: environments at a time.
       workers: processes that run them.
@@ -74,6 +75,12 @@ class TrainSettings:
         return Interface(
             knobs=tuple(self.knobs), control=self.control, first_update=self.first_update, decisions=self.decisions
         )
+
+    @property
+    def imitates(self) -> bool:
+        """Whether a head start was asked for and is defined."""
+        defined = self.control == "relative" and self.knobs[0] == "scale" and self.first_update is not None
+        return self.head_start and defined
 
     @property
     def curriculum(self) -> Curriculum:
@@ -154,7 +161,7 @@ def _new_model(algorithm: Algorithm, env: VecNormalize, settings: TrainSettings,
         keywords["n_steps"] = settings.decisions
     common: dict[str, Any] = {"seed": settings.seed, "device": "cpu", "tensorboard_log": log}
     model = algorithm.load_class()(algorithm.policy, env, **common, **keywords)
-    if settings.head_start and algorithm.name == "ppo":
+    if settings.imitates and algorithm.name == "ppo":
         imitate(model, env, warmup_linear, decisions=settings.decisions, seed=settings.seed)
     return model
 

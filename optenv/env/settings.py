@@ -11,6 +11,7 @@ import numpy as np
 
 from optenv import tasks
 from optenv.control.controller import Interface
+from optenv.control.knobs import check_knobs
 from optenv.env.checks import WHOLE, check_whole
 from optenv.env.torch_trainer import MakeOptimizer
 from optenv.env.trainers import TRAINERS, MakeRuns
@@ -89,7 +90,7 @@ class EnvSettings:
     @property
     def interface(self) -> Interface:
         """What a controller of this environment observes and turns."""
-        return Interface(knobs=tuple(self.knobs), control=self.control, first_update=self.first_update)
+        return Interface(knobs=check_knobs(self.knobs), control=self.control, first_update=self.first_update)
 
 
 def as_range(value: Range) -> tuple[float, float]:

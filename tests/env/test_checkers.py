@@ -9,7 +9,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from gymnasium.wrappers import RecordVideo
-from gymnasium.wrappers.vector import NormalizeObservation, RecordEpisodeStatistics
+from gymnasium.wrappers.vector import FlattenObservation, RecordEpisodeStatistics
 from gymnasium.wrappers.vector import RecordVideo as RecordVideos
 
 from optenv.env import OptControlEnv, OptControlVectorEnv
@@ -66,15 +66,18 @@ def test_gymnasiums_own_vectorization_takes_the_scalar_environment():
     envs.close()
 
 
-def test_gymnasiums_vector_wrappers_work_on_top():
-    envs = NormalizeObservation(RecordEpisodeStatistics(gymnasium.make_vec(ID, num_envs=2, **SMALL)))
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.DISABLED])
+def test_gymnasiums_vector_wrappers_work_on_top(mode):
+    envs = RecordEpisodeStatistics(gymnasium.make_vec(ID, num_envs=2, **SMALL | {"autoreset_mode": mode}))
+    if mode is AutoresetMode.DISABLED:  # Gymnasium's observation wrappers take no other of our modes
+        envs = FlattenObservation(envs)
     envs.reset(seed=0)
     rewards, infos = 0.0, {}
     for _ in range(2):
         _, reward, terminated, _, infos = envs.step(np.zeros(envs.action_space.shape, np.float32))
         rewards += reward
     assert terminated.all()
-    np.testing.assert_allclose(infos["final_info"]["episode"]["r"], rewards)
+    np.testing.assert_allclose(infos["episode"]["r"], rewards)
 
 
 @pytest.fixture
