@@ -96,7 +96,7 @@ def _linear_schedule(rate: float) -> Callable[[float], float]:
 
 _ON_POLICY: dict[str, Any] = {
     "n_steps": 40, "batch_size": 1200, "n_epochs": 10, "gamma": 1.0, "gae_lambda": 0.95, "ent_coef": 0.0,
-    "learning_rate": _linear_schedule(1e-3), "target_kl": 0.03,
+    "learning_rate": _linear_schedule(2e-3), "target_kl": 0.03,
 }  # fmt: skip
 _OFF_POLICY: dict[str, Any] = {
     "gamma": 1.0, "buffer_size": 200_000, "batch_size": 1024, "learning_starts": 19_200, "train_freq": (1, "step"),
@@ -110,7 +110,7 @@ _OFF_POLICY_NETWORK = {"policy_kwargs": {"net_arch": [64, 64]}}
 ALGORITHMS: dict[str, Algorithm] = {
     row.name: row
     for row in (
-        Algorithm("ppo", "stable_baselines3", "PPO", "MlpPolicy", _ON_POLICY | _NETWORK,
+        Algorithm("ppo", "agents.balanced", "BalancedPPO", "MlpPolicy", _ON_POLICY | _NETWORK,
                   MlpController.kind, _export_actor_critic),
         Algorithm("recurrent_ppo", "sb3_contrib", "RecurrentPPO", "MlpLstmPolicy", _ON_POLICY | _RECURRENT,
                   LstmController.kind, _export_recurrent, extra="rl"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -10,6 +10,7 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.curriculum import Curriculum
+from agents.sharing import cost, share_out
 from agents.slots import ROWS, LocalHost, RemoteHost, Step
 from optenv.control.features import FEATURES
 
@@ -38,7 +39,7 @@ class GroupVecEnv(VecEnv):
         self._curriculum, self._generator = curriculum, np.random.default_rng(seed)
         self._drawn_from = self._generator.bit_generator.state
         self._hosts: list[LocalHost | RemoteHost] = [RemoteHost() for _ in range(min(workers, slots))] or [LocalHost()]
-        self._places = np.array_split(np.arange(slots), len(self._hosts))
+        self._num_slots = slots
         low = np.array([f.low for f in FEATURES.values()], np.float32)
         high = np.array([f.high for f in FEATURES.values()], np.float32)
         knobs = len(curriculum.settings["knobs"])
@@ -55,27 +56,34 @@ class GroupVecEnv(VecEnv):
     def reset(self) -> Array:
         """Draw new environments; return [rows, features]."""
         self._drawn_from = self._generator.bit_generator.state
-        slots = sum(map(len, self._places))
-        drawn = [(self._curriculum.draw(self._generator), int(self._generator.integers(2**31))) for _ in range(slots)]
-        # Long budgets first, dealt out in turn, so that the workers have equal loads.
-        drawn.sort(key=lambda row: -row[0]["num_inner_steps"])
-        for w, host in enumerate(self._hosts):
-            host.send("begin", drawn[w :: len(self._hosts)])
+        draws = range(self._num_slots)
+        drawn = [(self._curriculum.draw(self._generator), int(self._generator.integers(2**31))) for _ in draws]
+        shares = share_out([cost(settings) for settings, _ in drawn], len(self._hosts))
+        self._cuts = np.cumsum([len(share) * ROWS for share in shares])[:-1]
+        # Row i of this environment is row _place[i] of the hosts' rows one after the other.
+        self._place = np.argsort(np.concatenate([np.arange(ROWS) + slot * ROWS for share in shares for slot in share]))
+        for host, share in zip(self._hosts, shares, strict=True):
+            host.send("begin", [drawn[slot] for slot in share])
         self._steps_left = self._curriculum.decisions
-        return np.concatenate([host.receive() for host in self._hosts])
+        return self._gather([host.receive() for host in self._hosts])
 
     def step_async(self, actions: Array) -> None:
         """Send the actions, [rows, knobs], to the environments."""
-        cuts = [(p[-1] + 1) * ROWS for p in self._places[:-1]]
-        for host, part in zip(self._hosts, np.split(actions, cuts), strict=True):
+        placed = np.empty_like(actions)
+        placed[self._place] = actions
+        for host, part in zip(self._hosts, np.split(placed, self._cuts), strict=True):
             host.send("step", part)
 
     def step_wait(self) -> Step:
         """Wait for the environments to have advanced by one control step."""
-        observation, reward, ended, infos = zip(*(host.receive() for host in self._hosts), strict=True)
+        observations, rewards, ended, infos = zip(*(host.receive() for host in self._hosts), strict=True)
+        flat = [info for part in infos for info in part]
+        result = self._gather(rewards), self._gather(ended), [flat[place] for place in self._place]
         self._steps_left -= 1
-        rows = self.reset() if self._steps_left == 0 else np.concatenate(observation)
-        return rows, np.concatenate(reward), np.concatenate(ended), [x for part in infos for x in part]
+        return self._gather(observations) if self._steps_left else self.reset(), *result
+
+    def _gather(self, parts: Sequence[Array]) -> Array:
+        return np.concatenate(parts)[self._place]
 
     def close(self) -> None:
         """End the worker processes."""

@@ -18,7 +18,7 @@ FITTING_STEPS = 400
 BATCH = 2048
 
 
-def warmup_linear(observation: Array, peak: float = 3.0, decisions: int = 40) -> Array:
+def warmup_linear(observation: Array, peak: float = 3.5, decisions: int = 40) -> Array:
     """Rise by `peak` nats in the first decisions, then fall linearly to 0 at the end of the budget.
 
     Args:
@@ -80,4 +80,4 @@ def _fit(model: Any, observations: torch.Tensor, actions: torch.Tensor, generato
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return float(loss)
+    return float(loss.detach())

@@ -119,7 +119,11 @@ REWARDS: dict[str, Reward] = {
     reward.name: reward
     for reward in (
         Reward("log_loss_decrease", "decrease of the log loss; telescopes to the final loss", log_loss_decrease),
-        Reward("tempered_decrease", "decrease of the log loss, with less and less weight on every further nat", tempered_decrease),
+        Reward(
+            "tempered_decrease",
+            "decrease of the log loss, with less and less weight on every further nat",
+            tempered_decrease,
+        ),
         Reward("loss_decrease", "decrease of the loss in units of the first", loss_decrease),
         Reward("best_improvement", "pays only for beating the best loss so far", best_improvement),
         Reward("final_loss", "pays once, at the end of the budget", final_loss),
@@ -142,7 +146,9 @@ def get_reward(reward: str | Reward) -> Reward:
     return REWARDS[reward]
 
 
-def shaped(reward: str | Reward, potential: Callable[[LossTrace], tuple[Array, Array]], discount: float = 1.0) -> Reward:
+def shaped(
+    reward: str | Reward, potential: Callable[[LossTrace], tuple[Array, Array]], discount: float = 1.0
+) -> Reward:
     """Add potential-based shaping, which leaves the best policy unchanged (Ng, Harada and Russell 1999).
 
     r' = r + discount * potential(after) - potential(before).

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,7 +15,6 @@ from optenv.control.controller import Controller
 from optenv.inner.trainer import BatchedTrainer
 
 Array = np.ndarray
-Method = Controller | Schedule
 TUNING_RATES = tuple(np.logspace(-4.5, 0.0, 15))
 TUNING_SEEDS = (10_001, 10_002)
 REFERENCE = "tuned"
@@ -31,10 +31,28 @@ class Row:
     loss: float
 
 
+@runtime_checkable
+class Fitted(Protocol):
+    """A controller in hindsight: it is fitted to a task, base rate and budget before it is run on them."""
+
+    def fit(self, trainer: BatchedTrainer, rate: float, total: int) -> Controller:
+        """Return the controller that is run; only the tuning seeds may be used."""
+
+
+Method = Controller | Schedule
+
+
 def run_method(trainer: BatchedTrainer, method: Method, seeds: Array, rates: Array, total: int) -> Outcome:
     """Run a controller or a schedule, one run per seed."""
     run = run_controller if isinstance(method, Controller) else run_schedule
     return run(trainer, method, seeds, rates, total)  # type: ignore[arg-type]
+
+
+def best_rate(trainer: BatchedTrainer, method: Method, rates: Array, total: int) -> int:
+    """Return which of the base rates ends with the least final loss, geometric mean over the tuning seeds."""
+    seeds = np.tile(TUNING_SEEDS, len(rates))
+    loss = run_method(trainer, method, seeds, np.repeat(rates, len(TUNING_SEEDS)), total).loss
+    return int(np.argmin(np.log(np.maximum(loss, 1e-30)).reshape(len(rates), -1).mean(axis=1)))
 
 
 def tune(trainer: BatchedTrainer, method: Method, total: int) -> float:
@@ -45,10 +63,7 @@ def tune(trainer: BatchedTrainer, method: Method, total: int) -> float:
     rates = np.array(TUNING_RATES)
     best = rates[0]
     for _ in range(4):
-        seeds = np.tile(TUNING_SEEDS, len(rates))
-        loss = run_method(trainer, method, seeds, np.repeat(rates, len(TUNING_SEEDS)), total).loss
-        score = np.log(np.maximum(loss, 1e-30)).reshape(len(rates), -1).mean(axis=1)
-        place = int(np.argmin(score))
+        place = best_rate(trainer, method, rates, total)
         best = rates[place]
         if 0 < place < len(rates) - 1:
             break
@@ -58,36 +73,70 @@ def tune(trainer: BatchedTrainer, method: Method, total: int) -> float:
 
 def compare(case: Case, methods: Mapping[str, Method], suite: Suite) -> list[Row]:
     """Run every method at every base rate of the suite, and the tuned reference, on the same seeds."""
-    task = tasks.get(case.task)
-    assert isinstance(task, tasks.Task)
-    trainer = make_trainer(task, case.optimizer, case.grouping)
-    seeds = np.arange(suite.num_seeds)
-    best = tune(trainer, warmup_cosine, case.total)
-    rows = _rows(case, REFERENCE, trainer, warmup_cosine, seeds, (best,))
+    rows = run_reference(case, suite)
     for name, method in methods.items():
-        rows += _rows(case, name, trainer, method, seeds, suite.rates)
+        rows += run_case(case, name, method, suite)
     return rows
 
 
+def run_case(case: Case, name: str, method: Method, suite: Suite) -> list[Row]:
+    """Run a method at every base rate and seed of the suite; equal seeds have equal weights and minibatches."""
+    trainer = _trainer(case)
+    if not isinstance(method, Fitted):
+        return _rows(case, name, trainer, method, suite, suite.rates)
+    fitted = {rate: method.fit(trainer, rate, case.total) for rate in suite.rates}
+    return [row for rate in suite.rates for row in _rows(case, name, trainer, fitted[rate], suite, (rate,))]
+
+
+def run_reference(case: Case, suite: Suite) -> list[Row]:
+    """Run the base optimizer with warm-up and cosine, its rate tuned for this case, on the suite's seeds."""
+    trainer = _trainer(case)
+    return _rows(case, REFERENCE, trainer, warmup_cosine, suite, (tune(trainer, warmup_cosine, case.total),))
+
+
+def _trainer(case: Case) -> BatchedTrainer:
+    task = tasks.get(case.task)
+    if not isinstance(task, tasks.Task):
+        raise ValueError(f"task: expected a single task; received the family {case.task!r}, such as '{case.task}:0'")
+    return make_trainer(task, case.optimizer, case.grouping)
+
+
 def _rows(
-    case: Case, name: str, trainer: BatchedTrainer, method: Method, seeds: Array, rates: tuple[float, ...]
+    case: Case, name: str, trainer: BatchedTrainer, method: Method, suite: Suite, rates: Sequence[float]
 ) -> list[Row]:
-    every_seed, every_rate = np.tile(seeds, len(rates)), np.repeat(rates, len(seeds))
+    every_seed, every_rate = np.tile(np.arange(suite.num_seeds), len(rates)), np.repeat(rates, suite.num_seeds)
     loss = run_method(trainer, method, every_seed, every_rate, case.total).loss
     return [
         Row(case.task, name, float(r), int(s), float(x)) for r, s, x in zip(every_rate, every_seed, loss, strict=True)
     ]
 
 
-def ratios(rows: list[Row], method: str) -> dict[str, dict[float, float]]:
-    """Return final loss over the tuned reference's on the same seed, geometric mean over seeds, by task and rate."""
-    reference = {(row.task, row.seed): row.loss for row in rows if row.method == REFERENCE}
+def ratios(rows: Sequence[Row], method: str, reference: str = REFERENCE) -> dict[str, dict[float, float]]:
+    """Return final loss over the reference's on the same seed, geometric mean over seeds, by task and rate.
+
+    Args:
+      rows: finished runs.
+      method: whose losses are judged.
+      reference: the method they are divided by: the tuned one, or another run at the same base rates.
+
+    Returns:
+      Infinite where a run of the method diverged, NaN where only the reference's did.
+    """
+    # The tuned reference has a single rate, its own, and is paired by task and seed alone.
+    at_rate = reference != REFERENCE
+    losses = {(row.task, row.seed, row.rate * at_rate): row.loss for row in rows if row.method == reference}
     logs: dict[str, dict[float, list[float]]] = {}
     for row in rows:
         if row.method == method:
-            log = np.log(max(row.loss, 1e-30) / max(reference[row.task, row.seed], 1e-30))
+            log = _log_ratio(row.loss, losses[row.task, row.seed, row.rate * at_rate])
             logs.setdefault(row.task, {}).setdefault(row.rate, []).append(log)
     return {task: {rate: float(np.exp(np.mean(v))) for rate, v in rates.items()} for task, rates in logs.items()}
+
+
+def _log_ratio(loss: float, reference: float) -> float:
+    if np.isfinite(loss) and not np.isfinite(reference):
+        return np.nan
+    return np.log(max(loss, 1e-30)) - np.log(max(reference, 1e-30)) if np.isfinite(loss) else np.inf
 
 
 def geometric_mean(values: Array) -> float:

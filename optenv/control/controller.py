@@ -59,9 +59,13 @@ class Controller(ABC):
 
     Attributes:
       interface: what it observes and turns.
+      neutral_untrained: whether it promises to act 0, whatever it observes, until it has learned something.
+      learns: whether it claims to get better by `learn`.
     """
 
     interface: Interface = Interface()
+    neutral_untrained: bool = False
+    learns: bool = False
 
     @abstractmethod
     def reset(self, num_runs: int, num_groups: int) -> None:
@@ -92,6 +96,8 @@ class Controller(ABC):
 
 class Neutral(Controller):
     """Leave the base optimizer alone, bit for bit."""
+
+    neutral_untrained = True
 
     def reset(self, num_runs: int, num_groups: int) -> None:
         """Nothing to forget."""

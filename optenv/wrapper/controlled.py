@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from optenv.control.controller import Controller
+from optenv.control.controller import Controller, Interface
 from optenv.control.loop import ControlLoop
 from optenv.wrapper.stepper import Stepper
 
@@ -48,10 +48,11 @@ class ControlledOptimizer(Optimizer):
             decisions the controller was made for, or 10 where the budget is unknown.
 
         Raises:
-          TypeError: if `base` is no optimizer, or one that calls its closure more than once.
+          TypeError: if `base` is no optimizer, or one that calls its closure more than once, or
+            `controller` is no controller.
           ValueError: if a number is not positive.
         """
-        _check(base, total_steps, steps_per_action)
+        _check(base, controller, total_steps, steps_per_action)
         self.base, self.controller, self.total_steps = base, controller, total_steps
         self._constructed = False
         super().__init__([torch.zeros(1)], {})
@@ -176,9 +177,11 @@ def _single(loss: Any) -> Tensor | float:
         raise ValueError(f"step: expected a loss that is a single number; received {loss!r}") from None
 
 
-def _check(base: Any, total_steps: int | None, steps_per_action: int | None) -> None:
+def _check(base: Any, controller: Any, total_steps: int | None, steps_per_action: int | None) -> None:
     if not isinstance(base, Optimizer):
         raise TypeError(f"base: expected a torch.optim.Optimizer; received {type(base).__name__}")
+    if not isinstance(getattr(controller, "interface", None), Interface):
+        raise TypeError(f"controller: expected a Controller, with its interface; received {type(controller).__name__}")
     if isinstance(base, torch.optim.LBFGS):
         raise TypeError(
             "base: LBFGS calls its closure several times a step and cannot be controlled; expected another optimizer"

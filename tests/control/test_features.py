@@ -18,7 +18,7 @@ ODD_LOSSES = (0.0, -3.0, np.nan, np.inf, -np.inf, 1e30, 1e-30)
 
 
 def random_run(seed, odd=()):
-    """Losses [intervals, steps, N], gradients and weights [intervals + 1, N, G, sketch], and log scales, of two runs."""
+    """Losses [intervals, steps, N], gradients and weights [intervals + 1, N, G, sketch], log scales; of two runs."""
     rng = np.random.default_rng(seed)
     trend = np.exp(-rng.uniform(0, 1) * np.arange(INTERVALS * STEPS)).reshape(INTERVALS, STEPS, 1)
     losses = trend + rng.uniform(0.01, 0.3) * rng.normal(size=(INTERVALS, STEPS, N))

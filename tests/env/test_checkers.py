@@ -89,7 +89,9 @@ def moviepy():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_an_episode_becomes_a_video(moviepy, tmp_path):
-    env = RecordVideo(gymnasium.make(ID, render_mode="rgb_array", **SMALL), str(tmp_path / "videos"), lambda episode: True)
+    env = RecordVideo(
+        gymnasium.make(ID, render_mode="rgb_array", **SMALL), str(tmp_path / "videos"), lambda episode: True
+    )
     env.reset(seed=0)
     while not env.step(env.action_space.sample())[2]:
         pass

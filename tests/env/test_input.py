@@ -10,12 +10,18 @@ from optenv.tasks import from_functions
 NAMES = {
     "task": ("digit_mlp", "unknown task 'digit_mlp'; expected one of .*Did you mean 'digits_mlp'"),
     "optimizer": ("adanw", "unknown optimizer 'adanw'; expected one of sgd, .*Did you mean 'adamw'"),
-    "reward": ("log_loss_increase", "unknown reward 'log_loss_increase'; expected one of .*Did you mean 'log_loss_decrease'"),
+    "reward": (
+        "log_loss_increase",
+        "unknown reward 'log_loss_increase'; expected one of .*Did you mean 'log_loss_decrease'",
+    ),
     "knobs": (("scale", "clop"), "unknown knob 'clop'; expected one of .*Did you mean 'clip'"),
     "control": ("absolut", "unknown control 'absolut'; expected one of absolute, relative. Did you mean 'absolute'"),
     "groups": ("layers", "unknown groups 'layers'; expected one of layer, model. Did you mean 'layer'"),
     "trainer": ("torchh", "unknown trainer 'torchh'; expected one of batched, torch. Did you mean 'torch'"),
-    "render_mode": ("rgb_aray", "unknown render_mode 'rgb_aray'; expected one of rgb_array, ansi. Did you mean 'rgb_array'"),
+    "render_mode": (
+        "rgb_aray",
+        "unknown render_mode 'rgb_aray'; expected one of rgb_array, ansi. Did you mean 'rgb_array'",
+    ),
     "num_inner_step": (5, "unknown environment setting 'num_inner_step'; .*Did you mean 'num_inner_steps'"),
 }
 

@@ -60,13 +60,18 @@ def test_groups_that_only_pad_are_not_drawn(make_envs, tiny_family, play):
     env.reset(seed=0)
     play(env, 2)
     for row, text in enumerate(env.render()):
-        assert [line.split()[0] for line in text.splitlines()[4:]] == [f"layer{k}" for k in range(env.num_groups()[row])]
+        assert [line.split()[0] for line in text.splitlines()[4:]] == [
+            f"layer{k}" for k in range(env.num_groups()[row])
+        ]
 
 
 def test_the_text_says_what_was_done():
     history = History()
     history.steps, history.loss, history.twin = [0.0, 5.0], [2.0, 0.5], [2.0, 1.0]
-    history.knobs = [{"scale": np.ones(2), "dampen": np.zeros(2)}, {"scale": np.array([1.5, 0.25]), "dampen": np.zeros(2)}]
+    history.knobs = [
+        {"scale": np.ones(2), "dampen": np.zeros(2)},
+        {"scale": np.array([1.5, 0.25]), "dampen": np.zeros(2)},
+    ]
     expected = """\
 step 5
 loss          0.5       █▁

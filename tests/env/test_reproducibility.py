@@ -4,6 +4,7 @@ import hashlib
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,9 +45,11 @@ def test_reset_with_a_seed_gives_the_same_bits_again(make_envs, play, parameters
 
 
 def test_reset_with_a_seed_gives_the_same_bits_in_another_process():
-    code = f"import sys; sys.path.insert(0, {str(__file__).rpartition('/')[0]!r}); import torch;"
-    code += "torch.set_num_threads(1); import test_reproducibility as t; print(t.fingerprint())"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    here = Path(__file__)
+    code = f"import sys, torch; torch.set_num_threads(1); sys.path.insert(0, {str(here.parent)!r});"
+    code += f"import {here.stem}; print({here.stem}.fingerprint())"
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=here.parents[2], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == fingerprint()
 
 

@@ -21,7 +21,9 @@ OPTIONS = [
 
 
 def torch_parameters(env):
-    return torch.stack([torch.cat([p.detach().reshape(-1) for p in env._runs._rows[row].params.values()]) for row in (0, 1)])
+    return torch.stack(
+        [torch.cat([p.detach().reshape(-1) for p in env._runs._rows[row].params.values()]) for row in (0, 1)]
+    )
 
 
 @pytest.mark.parametrize(("optimizer", "options"), OPTIONS)
@@ -33,9 +35,9 @@ def test_batched_and_torch_trainer_agree_step_by_step(make_envs, parameters, opt
     seen = [env.reset(seed=1)[0] for env in (batched, reference)]
     rng = np.random.default_rng(0)
     for _ in range(40):
-        np.testing.assert_allclose(seen[0], seen[1], atol=1e-3)
+        np.testing.assert_allclose(seen[0], seen[1], atol=1e-4)
         # Below: an update that rounding swallows has no direction to agree on.
-        actions = rng.uniform(-0.6, 0.6, batched.action_space.shape)
+        actions = rng.uniform(-0.4, 0.4, batched.action_space.shape)
         (first, *_, infos), (second, *_, expected) = (env.step(actions) for env in (batched, reference))
         seen = [first, second]
         # The same sums in another order, forty times over.
@@ -49,9 +51,11 @@ def test_families_and_the_first_update_agree_too(make_envs, tiny_family):
     rng = np.random.default_rng(0)
     seen = [env.reset(seed=1)[0] for env in (batched, reference)]
     for _ in range(9):
-        np.testing.assert_allclose(seen[0], seen[1], atol=1e-3)
+        np.testing.assert_allclose(seen[0], seen[1], atol=1e-4)
         actions = rng.uniform(-0.5, 0.5, batched.action_space.shape)
-        (first, reward, ended, *_), (second, expected, expected_end, *_) = (e.step(actions) for e in (batched, reference))
+        (first, reward, ended, *_), (second, expected, expected_end, *_) = (
+            e.step(actions) for e in (batched, reference)
+        )
         np.testing.assert_allclose(reward, expected, atol=1e-4)
         np.testing.assert_array_equal(ended, expected_end)
         seen = [first, second]
@@ -85,7 +89,9 @@ def module_task():
     )
 
 
-@pytest.mark.parametrize("make", [SignSgd, torch.optim.NAdam, torch.optim.Adadelta, lambda g: torch.optim.Rprop(g, 0.1)])
+@pytest.mark.parametrize(
+    "make", [SignSgd, torch.optim.NAdam, torch.optim.Adadelta, lambda g: torch.optim.Rprop(g, 0.1)]
+)
 def test_a_module_of_ones_own_trains_under_any_optimizer(module_task, make):
     env = OptControlEnv(task=module_task, trainer="torch", optimizer=make, lr=1e-2, num_inner_steps=60)
     observation, info = env.reset(seed=0)

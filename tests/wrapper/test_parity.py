@@ -13,7 +13,7 @@ from optenv.env import OptControlVectorEnv
 from optenv.inner.randomness import minibatch_indices
 from optenv.tasks import Data, Task
 
-TOTAL, EVERY, RATE = 60, 3, 0.01
+TOTAL, EVERY, RATE = 60, 3, 0.02
 
 
 def draw_data():
@@ -54,7 +54,7 @@ class RandomController(Controller):
 
     def act(self, observation):
         # Below: the direction of an update that rounding nearly swallows is rounding too.
-        action = self._rng.uniform(-0.6, 0.6, (*observation.shape[:2], len(self.interface.knobs)))
+        action = self._rng.uniform(-0.4, 0.4, (*observation.shape[:2], len(self.interface.knobs)))
         self.observations.append(observation.copy())
         self.actions.append(action)
         return action
