@@ -95,15 +95,15 @@ def _linear_schedule(rate: float) -> Callable[[float], float]:
 
 
 _ON_POLICY: dict[str, Any] = {
-    "n_steps": 40, "batch_size": 1200, "n_epochs": 10, "gamma": 1.0, "gae_lambda": 0.95, "ent_coef": 0.0,
-    "learning_rate": _linear_schedule(2e-3), "target_kl": 0.03,
+    "n_steps": 40, "batch_size": 1200, "n_epochs": 10, "gamma": 1.0, "gae_lambda": 0.98, "ent_coef": 0.0,
+    "learning_rate": _linear_schedule(1e-3), "target_kl": 0.03,
 }  # fmt: skip
 _OFF_POLICY: dict[str, Any] = {
     "gamma": 1.0, "buffer_size": 200_000, "batch_size": 1024, "learning_starts": 19_200, "train_freq": (1, "step"),
     "gradient_steps": 4, "learning_rate": 5e-4,
 }  # fmt: skip
 
-_NETWORK = {"policy_kwargs": {"net_arch": [64, 64], "log_std_init": -1.2}}
+_NETWORK = {"policy_kwargs": {"net_arch": [64, 64], "log_std_init": -1.5}}
 _RECURRENT = {"policy_kwargs": {"net_arch": [64], "log_std_init": -0.7, "lstm_hidden_size": 32}}
 _OFF_POLICY_NETWORK = {"policy_kwargs": {"net_arch": [64, 64]}}
 

@@ -1,4 +1,4 @@
-"""The command line: `optcontrol train`, `optcontrol list`."""
+"""The command line: `optcontrol train`, `optcontrol compare`, `optcontrol list`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optenv import tasks
+from optenv.benchmark.compare import REFERENCE, check_case
+from optenv.benchmark.suites import Case, Suite, get_suite
 from optenv.control.features import FEATURES
 from optenv.control.knobs import KNOBS
+from optenv.errors import unknown_name
 from optenv.inner.optimizers import OPTIMIZERS
 from optenv.rewards import REWARDS
 
@@ -24,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("optcontrol", description="Controllers for optimizers.")
     commands = parser.add_subparsers(required=True, metavar="command")
     add_train(commands.add_parser("train", help="train a controller and evaluate it"))
+    add_compare(commands.add_parser("compare", help="run controllers side by side"))
     listing = commands.add_parser("list", help="list tasks, optimizers, knobs, features, rewards and controllers")
     listing.set_defaults(run=_list)
     return run(parser, arguments)
@@ -38,7 +42,8 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None)
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\n{parser.prog}: interrupted; go on with --resume", file=sys.stderr)
+        hint = "; go on with --resume" if "resume" in options else ""
+        print(f"\n{parser.prog}: interrupted{hint}", file=sys.stderr)
         return 130
     return 0
 
@@ -72,7 +77,6 @@ def _train(options: argparse.Namespace) -> None:
     from agents.registry import load
     from agents.report import evaluate, write_report
     from agents.training import read_settings, train
-    from optenv.benchmark.suites import get_suite
 
     suite = get_suite(options.suite)
     folder = options.resume or options.out or Path("runs") / f"{options.agent}-{options.seed}"
@@ -81,6 +85,59 @@ def _train(options: argparse.Namespace) -> None:
     print(f"\nThe controller is in {path}; it is evaluated on tasks it was never trained on.")
     print("\n" + write_report(evaluate(load(path), suite, workers=max(1, options.workers)), folder))
     print(f"Table, CSV and picture are in {folder}. Use it so:\n{_usage(path)}")
+
+
+def add_compare(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Give `parser` the options of a comparison; what is left out is the suite's."""
+    parser.add_argument("--controllers", nargs="+", required=True, metavar="NAME",
+                        help="names (see `optcontrol list`) or policy files")  # fmt: skip
+    parser.add_argument("--suite", default="held_out", help="tasks, budgets, base rates, seeds (default: %(default)s)")
+    parser.add_argument("--task", nargs="*", default=[], metavar="NAME", help="in place of the suite's")
+    parser.add_argument("--steps", type=int, default=None, help="budget; default: the suite's for this task, or 200")
+    parser.add_argument("--lr", nargs="*", type=float, default=[], metavar="RATE", help="base rates")
+    parser.add_argument("--seeds", type=int, default=None, help="number of paired seeds")
+    parser.add_argument("--optimizer", default="adamw", metavar="NAME", help="default: %(default)s")
+    parser.add_argument("--groups", default="layer", help="layer or model (default: %(default)s)")
+    parser.add_argument("--reference", default="tuned", metavar="NAME",
+                        help="what losses are divided by: tuned, or a controller (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("runs/comparison"), help="folder (default: %(default)s)")
+    parser.set_defaults(run=_compare)
+    return parser
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from agents.registry import load
+    from agents.report import run_suite, write_comparison
+
+    suite = _suite(options)
+    controllers = {name: load(name) for name in options.controllers}
+    if options.reference not in (REFERENCE, *controllers):
+        raise unknown_name("reference", options.reference, (REFERENCE, *controllers))
+    rows = run_suite(controllers, suite, tuned=options.reference == REFERENCE, workers=max(1, options.workers))
+    print("\n" + write_comparison(rows, options.out, options.reference))
+    print(f"Table, CSV and picture are in {options.out}.")
+
+
+def _suite(options: argparse.Namespace) -> Suite:
+    """Return the suite asked for, with what the options put in its place.
+
+    Raises:
+      ValueError: if a number is not positive, or a name unknown.
+    """
+    suite = get_suite(options.suite)
+    for name, numbers in {"--steps": [options.steps], "--seeds": [options.seeds], "--lr": options.lr}.items():
+        if any(number is not None and not 0 < number < float("inf") for number in numbers):
+            raise ValueError(f"{name}: expected positive numbers; received {numbers}")
+    budgets = {case.task: case.total for case in suite.cases}
+    cases = tuple(
+        Case(task, options.steps or budgets.get(task, 200), options.optimizer, options.groups)
+        for task in dict.fromkeys(options.task or budgets)
+    )
+    for case in cases:
+        check_case(case)
+    rates = tuple(dict.fromkeys(options.lr)) or suite.rates
+    return replace(suite, cases=cases, rates=rates, num_seeds=options.seeds or suite.num_seeds)
 
 
 def _settings(options: argparse.Namespace) -> TrainSettings:

@@ -10,7 +10,7 @@ import numpy as np
 
 from optenv import tasks
 
-BUDGETS = (40, 80, 120, 200, 320, 400, 600, 800, 1000)
+BUDGETS = (160, 240, 320, 480, 640, 800)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,5 +49,5 @@ class Curriculum:
 
     def _shares(self) -> np.ndarray:
         """Favour short runs: a budget's share of the draws falls with its cost."""
-        weight = np.asarray(self.budgets, float) ** -0.7
+        weight = np.asarray(self.budgets, float) ** -0.5
         return weight / weight.sum()

@@ -18,7 +18,7 @@ FITTING_STEPS = 400
 BATCH = 2048
 
 
-def warmup_linear(observation: Array, peak: float = 3.5, decisions: int = 40) -> Array:
+def warmup_linear(observation: Array, peak: float = 3.0, decisions: int = 40) -> Array:
     """Rise by `peak` nats in the first decisions, then fall linearly to 0 at the end of the budget.
 
     Args:
@@ -53,12 +53,13 @@ def imitate(model: Any, env: VecNormalize, teacher: Teacher, *, decisions: int, 
     """
     generator = np.random.default_rng(seed)
     env.reset()
-    seen, wanted = [env.get_original_obs()], []
+    seen, wanted = [np.asarray(env.get_original_obs())], []
+    num_knobs = model.action_space.shape[0]
     for _ in range(decisions):
-        wanted.append(_actions(teacher, seen[-1], env.action_space.shape[0]))
+        wanted.append(_actions(teacher, seen[-1], num_knobs))
         env.step(np.clip(wanted[-1] + generator.normal(0.0, noise, wanted[-1].shape), -1.0, 1.0).astype(np.float32))
-        seen.append(env.get_original_obs())
-    observations = env.normalize_obs(np.concatenate(seen[:-1]))
+        seen.append(np.asarray(env.get_original_obs()))
+    observations = np.asarray(env.normalize_obs(np.concatenate(seen[:-1])))
     return _fit(model, torch.as_tensor(observations), torch.as_tensor(np.concatenate(wanted)), generator)
 
 

@@ -6,13 +6,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from agents.adaptive.controller import AdaptiveController
+from agents.baselines import BestStatic, RandomScale, ReduceOnPlateau
+from agents.schedules import SCHEDULES, make_schedule
 from optenv.control.controller import Controller, Neutral
 from optenv.control.loading import load_policy
 from optenv.errors import unknown_name
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 
-MAKERS: dict[str, Callable[..., Controller]] = {"neutral": Neutral}
+MAKERS: dict[str, Callable[..., Controller]] = {
+    "neutral": Neutral,
+    **{name: make_schedule(name) for name in SCHEDULES},
+    "reduce_on_plateau": ReduceOnPlateau,
+    "random": RandomScale,
+    "best_static": BestStatic,
+    "adaptive": AdaptiveController,
+}
 
 
 def names() -> list[str]:

@@ -63,7 +63,7 @@ class TrainSettings:
     reward: str = "tempered_decrease"
     decisions: int = 40
     head_start: bool = True
-    rollouts: int = 100
+    rollouts: int = 45
     slots: int = 8
     workers: int = 2
     seed: int = 0

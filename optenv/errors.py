@@ -32,4 +32,5 @@ def missing_extra(package: str, extra: str) -> ImportError:
     >>> print(missing_extra("matplotlib", "plot"))
     matplotlib is not installed; it comes with the extra 'plot': pip install "optcontrol[plot]"
     """
-    return ImportError(f"{package} is not installed; it comes with the extra '{extra}': pip install \"optcontrol[{extra}]\"")
+    command = f'pip install "optcontrol[{extra}]"'
+    return ImportError(f"{package} is not installed; it comes with the extra '{extra}': {command}")

@@ -12,6 +12,9 @@ from optenv import tasks
 from optenv.benchmark.run import Outcome, Schedule, make_trainer, run_controller, run_schedule, warmup_cosine
 from optenv.benchmark.suites import Case, Suite
 from optenv.control.controller import Controller
+from optenv.errors import unknown_name
+from optenv.inner.layout import GROUPINGS
+from optenv.inner.optimizers import get_rule
 from optenv.inner.trainer import BatchedTrainer
 
 Array = np.ndarray
@@ -39,7 +42,7 @@ class Fitted(Protocol):
         """Return the controller that is run; only the tuning seeds may be used."""
 
 
-Method = Controller | Schedule
+Method = Controller | Schedule | Fitted
 
 
 def run_method(trainer: BatchedTrainer, method: Method, seeds: Array, rates: Array, total: int) -> Outcome:
@@ -48,11 +51,11 @@ def run_method(trainer: BatchedTrainer, method: Method, seeds: Array, rates: Arr
     return run(trainer, method, seeds, rates, total)  # type: ignore[arg-type]
 
 
-def best_rate(trainer: BatchedTrainer, method: Method, rates: Array, total: int) -> int:
-    """Return which of the base rates ends with the least final loss, geometric mean over the tuning seeds."""
+def tuning_losses(trainer: BatchedTrainer, method: Method, rates: Array, total: int) -> Array:
+    """Return the final losses at each of the base rates on the tuning seeds, [R, S]."""
     seeds = np.tile(TUNING_SEEDS, len(rates))
     loss = run_method(trainer, method, seeds, np.repeat(rates, len(TUNING_SEEDS)), total).loss
-    return int(np.argmin(np.log(np.maximum(loss, 1e-30)).reshape(len(rates), -1).mean(axis=1)))
+    return loss.reshape(len(rates), -1)
 
 
 def tune(trainer: BatchedTrainer, method: Method, total: int) -> float:
@@ -63,7 +66,8 @@ def tune(trainer: BatchedTrainer, method: Method, total: int) -> float:
     rates = np.array(TUNING_RATES)
     best = rates[0]
     for _ in range(4):
-        place = best_rate(trainer, method, rates, total)
+        losses = tuning_losses(trainer, method, rates, total)
+        place = int(np.argmin(np.log(np.maximum(losses, 1e-30)).mean(axis=1)))
         best = rates[place]
         if 0 < place < len(rates) - 1:
             break
@@ -84,8 +88,9 @@ def run_case(case: Case, name: str, method: Method, suite: Suite) -> list[Row]:
     trainer = _trainer(case)
     if not isinstance(method, Fitted):
         return _rows(case, name, trainer, method, suite, suite.rates)
-    fitted = {rate: method.fit(trainer, rate, case.total) for rate in suite.rates}
-    return [row for rate in suite.rates for row in _rows(case, name, trainer, fitted[rate], suite, (rate,))]
+    fitted = [method.fit(trainer, rate, case.total) for rate in suite.rates]
+    pairs = zip(suite.rates, fitted, strict=True)
+    return [row for rate, controller in pairs for row in _rows(case, name, trainer, controller, suite, (rate,))]
 
 
 def run_reference(case: Case, suite: Suite) -> list[Row]:
@@ -94,11 +99,23 @@ def run_reference(case: Case, suite: Suite) -> list[Row]:
     return _rows(case, REFERENCE, trainer, warmup_cosine, suite, (tune(trainer, warmup_cosine, case.total),))
 
 
-def _trainer(case: Case) -> BatchedTrainer:
+def check_case(case: Case) -> tasks.Task:
+    """Return the task of a case.
+
+    Raises:
+      ValueError: if its task, optimizer or grouping is unknown, or the task a whole family.
+    """
     task = tasks.get(case.task)
     if not isinstance(task, tasks.Task):
-        raise ValueError(f"task: expected a single task; received the family {case.task!r}, such as '{case.task}:0'")
-    return make_trainer(task, case.optimizer, case.grouping)
+        raise ValueError(f"task: expected a single task, such as '{case.task}:0'; received the family {case.task!r}")
+    get_rule(case.optimizer)
+    if case.grouping not in GROUPINGS:
+        raise unknown_name("groups", case.grouping, GROUPINGS)
+    return task
+
+
+def _trainer(case: Case) -> BatchedTrainer:
+    return make_trainer(check_case(case), case.optimizer, case.grouping)
 
 
 def _rows(

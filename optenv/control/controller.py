@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -84,6 +85,25 @@ class Controller(ABC):
 
     def learn(self, reward: Array, ended: Array) -> None:  # noqa: B027 - most controllers do not learn online
         """Take in the reward of the last action, [N], and whether the run ended with it, [N] bool."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what it remembers of the runs under way, as numpy arrays and numbers; by default nothing.
+
+        A controller with a memory overrides this and `load_state_dict`; the checkpoints of a controlled optimizer
+        hold it.
+        """
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - most controllers have no memory
+        """Go on from what `state_dict` returned; numbers and arrays come back as they were."""
+
+    def regroup(self, sources: Array) -> None:
+        """Go on with other groups; by default by beginning anew.
+
+        Args:
+          sources: for each group the index of the one that it was before, or -1 for a new one, [G].
+        """
+        self.reset(1, len(sources))
 
     def save(self, path: str | Path) -> None:
         """Write the controller to exactly `path`.

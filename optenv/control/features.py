@@ -6,7 +6,7 @@ or when a layer's gradient changes its unit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,18 +107,17 @@ FEATURES: dict[str, Feature] = {f.name: f for f in (*RUN_FEATURES, *GROUP_FEATUR
 FEATURE_NAMES = tuple(FEATURES)
 
 
-def _evaluate(feature: Feature, signals: Signals) -> Array:
-    value = np.nan_to_num(feature.function(signals), nan=0.0, posinf=feature.high, neginf=feature.low)
-    return np.clip(value, feature.low, feature.high)
+def _evaluate(features: Sequence[Feature], signals: Signals) -> Array:
+    values = np.stack([f.function(signals) for f in features], axis=-1)
+    values = np.clip(values, [f.low for f in features], [f.high for f in features])
+    return np.where(np.isnan(values), 0.0, values)
 
 
 def observe(signals: Signals) -> Array:
     """Return what every group sees: the run's features, then its own; [N, G, 12] float32."""
     with np.errstate(all="ignore"):
-        run = np.stack([_evaluate(f, signals) for f in RUN_FEATURES], axis=-1)
-        group = np.stack([_evaluate(f, signals) for f in GROUP_FEATURES], axis=-1)
-    num_groups = group.shape[1]
-    shared = np.broadcast_to(run[:, None, :], (run.shape[0], num_groups, run.shape[1]))
+        run, group = _evaluate(RUN_FEATURES, signals), _evaluate(GROUP_FEATURES, signals)
+    shared = np.broadcast_to(run[:, None, :], (*group.shape[:2], run.shape[1]))
     return np.concatenate([shared, group], axis=-1).astype(np.float32)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from optenv.control.controller import Interface
 from optenv.control.features import observe
-from optenv.control.knobs import KNOBS
-from optenv.control.signals import Interval, Signals
+from optenv.control.knobs import KNOBS, Knob
+from optenv.control.signals import Interval, Signals, carried
 
 Array = np.ndarray
 
@@ -24,11 +26,15 @@ class ControlLoop:
     def __init__(self, interface: Interface, total: Array, num_groups: int):
         """Begin runs with budgets `total`, [N] inner steps, NaN where unknown."""
         self.interface = interface
-        self._knobs = [KNOBS[name] for name in interface.knobs]
         self._relative = interface.control == "relative"
         self.signals = Signals.start(total, num_groups)
         self.positions = np.zeros((len(total), num_groups, len(self._knobs)))
         self._first_log_scale = np.zeros((len(total), num_groups))
+
+    @property
+    def _knobs(self) -> list[Knob]:
+        # Looked up, not kept: a knob's functions cannot be pickled.
+        return [KNOBS[name] for name in self.interface.knobs]
 
     def start_at(self, ratio: Array) -> None:
         """Set the first scales such that each group's first update is `first_update` of its weights.
@@ -84,6 +90,23 @@ class ControlLoop:
         self.signals.put(rows, fresh.signals)
         self.positions[rows] = fresh.positions
         self._first_log_scale[rows] = fresh._first_log_scale
+
+    def regroup(self, sources: Array) -> None:
+        """Go on with other groups, the new ones at neutral; `sources` as in `signals.carried`."""
+        fresh = ControlLoop(self.interface, self.signals.total, len(sources))
+        self.signals = self.signals.regrouped(sources)
+        self.positions = carried(self.positions, fresh.positions, sources)
+        self._first_log_scale = carried(self._first_log_scale, fresh._first_log_scale, sources)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the whole state, as numpy arrays."""
+        first = self._first_log_scale
+        return {"signals": dict(vars(self.signals)), "positions": self.positions, "first_log_scale": first}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.signals = Signals(**state["signals"])
+        self.positions, self._first_log_scale = state["positions"], state["first_log_scale"]
 
     def _check(self, action: Array) -> Array:
         action = np.asarray(action, dtype=float)

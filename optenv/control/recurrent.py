@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from optenv.control.controller import Controller
 from optenv.control.policy import PolicyFile, check_tensors, feed_forward, normalise
+from optenv.control.signals import carried
 
 Array = np.ndarray
 GATES = 4
@@ -57,6 +59,27 @@ class LstmController(Controller):
         self._cell = _sigmoid(f) * self._cell + _sigmoid(i) * np.tanh(g)
         self._hidden = _sigmoid(o) * np.tanh(self._cell)
         return self._head(self._hidden)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states of all runs and groups, [N, G, H] each."""
+        return {"hidden": self._hidden, "cell": self._cell}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from states.
+
+        Raises:
+          ValueError: if they are those of a network of another width.
+        """
+        hidden, cell = (np.array(state[name], dtype=float) for name in ("hidden", "cell"))
+        if hidden.shape != cell.shape or hidden.shape[-1] != self._width:
+            received = f"{hidden.shape} and {cell.shape}"
+            raise ValueError(f"state: expected hidden and cell of shape [N, G, {self._width}]; received {received}")
+        self._hidden, self._cell = hidden, cell
+
+    def regroup(self, sources: Array) -> None:
+        """Carry each group's state on; new groups begin with zero."""
+        nothing = np.zeros((len(self._hidden), len(sources), self._width))
+        self._hidden, self._cell = (carried(old, nothing, sources) for old in (self._hidden, self._cell))
 
     def save(self, path: str | Path) -> None:
         """Write the policy file to exactly `path`; states are not part of it."""

@@ -82,7 +82,8 @@ def update_ratio(displacement: Array, weights: Array, mask: Array, sizes: Sequen
     Returns:
       [N, G].
     """
-    share = np.asarray(sizes) / np.sum(sizes) / mask.sum(axis=-1)
+    # A group may be empty, and so may all of them.
+    share = np.asarray(sizes) / max(1, np.sum(sizes)) / np.maximum(mask.sum(axis=-1), 1.0)
     moved, size = (np.sqrt(np.square(x).sum(axis=-1) @ share) for x in (displacement, weights))
     ratio = moved / np.where(size < 1e-4, 0.1, size)
     return np.broadcast_to(ratio[:, None], displacement.shape[:2])
@@ -166,10 +167,34 @@ class Signals:
         self.gradient_persistence = _average_cosine(self.gradient_persistence, p.g_g_last, p.gg, p.gg_last)
         self.descent = _average_cosine(self.descent, -p.g_d, p.gg, p.dd)
 
+    def regrouped(self, sources: Array) -> Signals:
+        """Return the signals of the same runs with other groups; `sources` as in `carried`."""
+        new = Signals.start(self.total, len(sources))
+        for field in fields(self):
+            old, fresh = getattr(self, field.name), getattr(new, field.name)
+            setattr(new, field.name, old if old.ndim == 1 else carried(old, fresh, sources))
+        return new
+
     def put(self, rows: Array, fresh: Signals) -> None:
         """Replace the runs at the indices `rows` by those of `fresh`."""
         for field in fields(self):
             getattr(self, field.name)[rows] = getattr(fresh, field.name)
+
+
+def carried(old: Array, fresh: Array, sources: Array) -> Array:
+    """Return what groups carry on when they change.
+
+    Args:
+      old: of the groups before, [N, G, ...].
+      fresh: of as many new groups as there are now, [N, G', ...].
+      sources: for each group the index of the one that it was before, or -1 for a new one, [G'].
+
+    >>> carried(np.array([[1.0, 2.0]]), np.zeros((1, 3)), np.array([1, -1, 0]))
+    array([[2., 0., 1.]])
+    """
+    result, known = fresh.copy(), sources >= 0
+    result[:, known] = old[:, sources[known]]
+    return result
 
 
 def _finite_or(value: Array, otherwise: Array) -> Array:

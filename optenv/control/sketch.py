@@ -21,7 +21,7 @@ def coordinates_per_group(num_groups: int) -> int:
     >>> coordinates_per_group(1), coordinates_per_group(47), coordinates_per_group(1000)
     (1024, 65, 16)
     """
-    return max(MIN_COORDINATES, min(MAX_COORDINATES, TOTAL_COORDINATES // num_groups))
+    return max(MIN_COORDINATES, min(MAX_COORDINATES, TOTAL_COORDINATES // max(1, num_groups)))
 
 
 def stride(size: int, coordinates: int) -> int:
@@ -75,6 +75,22 @@ class SketchMemory:
         nothing = torch.full_like(weights, torch.nan)
         return cls(nothing, weights, nothing.clone())
 
+    def regrouped(self, weights: Tensor, sources: np.ndarray) -> SketchMemory:
+        """Return the memory of the same runs with other groups.
+
+        Args:
+          weights: sketch of the weights of the groups there are now, [N, G', S'].
+          sources: for each group the index of the one with the same coordinates before, or -1 for a new one, [G'].
+        """
+        new = SketchMemory.start(weights)
+        width = min(weights.shape[-1], self.weights.shape[-1])
+        for fresh, old in zip(new.tensors(), self.tensors(), strict=True):
+            for g, source in enumerate(sources.tolist()):
+                if source >= 0:
+                    fresh[:, g] = 0.0
+                    fresh[:, g, :width] = old[:, source, :width]
+        return new
+
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return the three sketches, in the order of the constructor."""
         return self.gradient, self.weights, self.displacement
@@ -86,19 +102,10 @@ class SketchMemory:
           gradient: sketch of the last inner step's gradient, [N, G, S].
           weights: sketch of the weights after that step, [N, G, S].
         """
-        displacement = weights - self.weights
-        last_gradient, last_displacement = self.gradient, self.displacement
-        pairs = (
-            (gradient, gradient),
-            (last_gradient, last_gradient),
-            (gradient, last_gradient),
-            (gradient, displacement),
-            (displacement, displacement),
-            (last_displacement, last_displacement),
-            (displacement, last_displacement),
-            (weights, weights),
-        )
-        # One transfer to the host for all products; double precision, since squares of float32 underflow.
-        sums = torch.stack([torch.einsum("ngs,ngs->ng", a.double(), b.double()) for a, b in pairs]).cpu().numpy()
-        self.gradient, self.weights, self.displacement = gradient, weights, displacement
+        g, w, d = gradient, weights, weights - self.weights
+        g_last, d_last = self.gradient, self.displacement
+        pairs = ((g, g), (g_last, g_last), (g, g_last), (g, d), (d, d), (d_last, d_last), (d, d_last), (w, w))
+        # One transfer to the host for all products.
+        sums = torch.stack([torch.linalg.vecdot(a, b) for a, b in pairs]).double().cpu().numpy()
+        self.gradient, self.weights, self.displacement = g, w, d
         return Products(**dict(zip((f.name for f in fields(Products)), sums, strict=True)))

@@ -14,6 +14,7 @@ from optenv.tasks.task import Family, Task
 
 Array = np.ndarray
 Values = dict[str, Array]
+Cohort = tuple[Array, RunState]
 
 
 class Cohorts:
@@ -27,7 +28,7 @@ class Cohorts:
         """Prepare to train `task`, or members of a family, with trainers made by `build`."""
         self._task, self._build = task, build
         self._trainers: dict[int, BatchedTrainer] = {}
-        self._states: dict[int, tuple[Array, RunState]] = {}
+        self._states: dict[int, Cohort] = {}
         self.num_members = task.num_members if isinstance(task, Family) else 1
         self.max_groups = max(self.trainer(m).num_groups for m in range(self.num_members))
 
@@ -40,26 +41,26 @@ class Cohorts:
 
     def start(self, rows: Array, members: Array, seeds: Array) -> None:
         """Begin fresh runs in `rows`, [n], of the given members, [n], from the given seeds, [n] uint64."""
-        for member, (old, state) in list(self._states.items()):
-            kept = np.flatnonzero(~np.isin(old, rows))
-            if len(kept) == len(old):
-                continue
-            del self._states[member]
-            if len(kept):
-                self._states[member] = (old[kept], state.select(kept))
-        for member in np.unique(members):
+        for member in sorted({*self._states, *members.tolist()}):
             new = members == member
-            self._join(int(member), rows[new], self.trainer(int(member)).start(seeds[new]))
+            self._replace(member, rows, rows[new], seeds[new])
 
-    def _join(self, member: int, rows: Array, state: RunState) -> None:
-        if member in self._states:
-            old, before = self._states[member]
-            rows, state = np.concatenate([old, rows]), RunState.concatenate([before, state])
-        self._states[member] = (rows, state)
+    def _replace(self, member: int, leaving: Array, joining: Array, seeds: Array) -> None:
+        """End the runs of a cohort that are in the rows `leaving`, and begin new ones in the rows `joining`."""
+        own, state = self._states.pop(member, (np.zeros(0, int), None))
+        fresh = self.trainer(member).start(seeds) if len(joining) else None
+        left = np.flatnonzero(np.isin(own, leaving))
+        if state is None or len(left) == len(own):
+            own, state = joining, fresh
+        elif len(left) or len(joining):
+            own, state = _refilled(own, state, left, joining, fresh)
+        if state is not None:
+            self._states[member] = (own, state)
 
     def num_groups(self, num_rows: int) -> Array:
         """Return the number of groups of each row's run, [N]."""
-        return self._gather(num_rows, lambda trainer, rows, state: np.full(len(rows), float(trainer.num_groups))).astype(int)
+        counts = self._gather(num_rows, lambda trainer, rows, state: np.full(len(rows), float(trainer.num_groups)))
+        return counts.astype(int)
 
     def group_names(self, row: int) -> tuple[str, ...]:
         """Return the names of the groups of one row's run."""
@@ -100,6 +101,21 @@ class Cohorts:
         for member, (rows, state) in self._states.items():
             result[rows] = function(self.trainer(member), rows, state)
         return result
+
+
+def _refilled(own: Array, state: RunState, left: Array, joining: Array, fresh: RunState | None) -> Cohort:
+    """Put fresh runs into the places that are left; the stack is only copied where it must grow or shrink."""
+    reused = min(len(left), len(joining))
+    if fresh is not None and reused:
+        own[left[:reused]] = joining[:reused]
+        state.put(left[:reused], fresh.select(np.arange(reused)))
+    if len(left) > reused:
+        kept = np.delete(np.arange(len(own)), left[reused:])
+        own, state = own[kept], state.select(kept)
+    if fresh is not None and len(joining) > reused:
+        added = fresh.select(np.arange(reused, len(joining)))
+        own, state = np.concatenate([own, joining[reused:]]), RunState.concatenate([state, added])
+    return own, state
 
 
 def _merge(parts: Sequence[tuple[Array, Interval]], num_rows: int, num_groups: int, steps: int) -> Interval:

@@ -75,7 +75,9 @@ def _draw_task(
 
 
 def _draw_curve(panel: Axes, rates: NDArray[np.float64], losses: NDArray[np.float64], label: str, index: int) -> None:
-    color, marker = canvas.COLORS[index % len(canvas.COLORS)], canvas.MARKERS[index % len(canvas.MARKERS)]
+    # The markers move on by one with every round of the colours, so that no two of 49 lines look alike.
+    round_, place = divmod(index, len(canvas.COLORS))
+    color, marker = canvas.COLORS[place], canvas.MARKERS[(place + round_) % len(canvas.MARKERS)]
     panel.plot(
         rates, canvas.finite_or_gap(losses), color=color, marker=marker, markersize=4, linewidth=1.5, label=label
     )

@@ -51,7 +51,9 @@ class Layout:
         for name, value in params.items():
             group = group_of(name, grouping)
             if group in sizes and group != next(reversed(sizes)):
-                raise ValueError(f"task: expected the parameters of layer {group!r} side by side; {name!r} stands apart")
+                raise ValueError(
+                    f"task: expected the parameters of layer {group!r} side by side; {name!r} stands apart"
+                )
             sizes[group] = sizes.get(group, 0) + value.numel()
         return cls(tuple(params), tuple(v.shape for v in params.values()), tuple(sizes), tuple(sizes.values()))
 
@@ -59,11 +61,6 @@ class Layout:
     def num_parameters(self) -> int:
         """P."""
         return sum(self.sizes)
-
-    @cached_property
-    def owner(self) -> Tensor:
-        """Group of each of the P coordinates, [P] int64."""
-        return torch.repeat_interleave(torch.arange(len(self.sizes)), torch.tensor(self.sizes))
 
     @cached_property
     def sketch(self) -> tuple[Tensor, Tensor]:
@@ -78,3 +75,9 @@ class Layout:
         """See `flat`, [N, P], as the stacked parameters, [N, *shape] each."""
         parts = flat.split([shape.numel() for shape in self.shapes], dim=1)
         return {n: part.view(-1, *shape) for n, part, shape in zip(self.names, parts, self.shapes, strict=True)}
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Repeat each group's value for every parameter of the group, [N, G] to [N, P]."""
+        # Indexing by group would gather number by number, at ten times the time.
+        columns = zip(values.split(1, dim=1), self.sizes, strict=True)
+        return torch.cat([column.expand(-1, size) for column, size in columns], dim=1)

@@ -1,24 +1,46 @@
 """Base optimizers as functions of stacked state, one row of data each.
 
 Every run and every group has hyperparameters of its own: a hyperparameter is a number, or a tensor
-that broadcasts against the stacked parameters, [N, P], in double precision for the `DECAYS`. Each rule
-equals its namesake in `torch.optim` step by step.
+that broadcasts against the stacked parameters, [N, P]. Each rule equals its namesake in
+`torch.optim` step by step, up to rounding.
+
+The state of many runs does not fit the processor's cache, so a rule costs its passes over [N, P]: it
+works in place, and in the gradient's own memory once the gradient is no longer needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from optenv.errors import unknown_name
 
-Value = float | Tensor
-Hyper = dict[str, Value]
+Array = np.ndarray
+Hyper = dict[str, Any]  # numbers, and tensors that broadcast against [N, P]
+GroupHyper = dict[str, Any]  # numbers, and arrays [N, 1] or [N, G]
 Slots = dict[str, Tensor]
 DECAYS = ("beta1", "beta2", "alpha")
+
+
+def _plain(values: GroupHyper) -> GroupHyper:
+    """Give decay rates as their complement, taken here since near 1 it loses its digits in single precision."""
+    return {f"1-{k}" if k in DECAYS else k: 1.0 - v if k in DECAYS else v for k, v in values.items()}
+
+
+def _decoupled(values: GroupHyper) -> GroupHyper:
+    """The same with weight decay, unless it is off, as the factor that the parameters shrink by."""
+    decay, others = values["weight_decay"], {k: v for k, v in values.items() if k != "weight_decay"}
+    off = isinstance(decay, float) and decay == 0.0
+    return {**_plain(others), "shrink": 1.0 if off else 1.0 - values["lr"] * decay}
+
+
+def _none(values: GroupHyper, step: Array) -> dict[str, Array]:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -29,8 +51,11 @@ class Rule:
       name: as in `optimizer="adamw"`.
       slots: names of its per-parameter state, zero at the start of a run.
       defaults: hyperparameters besides the learning rate `lr`.
-      update: changes parameters and slots in place: `update(p, g, slots, hyper, t)` with p, g and
-        every slot [N, P], and t, the number of this step counted from 1, [N, 1].
+      update: changes parameters and slots in place: `update(p, g, slots, hyper)` with p, g and every
+        slot [N, P] and hyper as the next two make it; it may overwrite g.
+      coefficients: what update reads, from the hyperparameters and `lr`, a number, [N, 1] or [N, G] each.
+      corrections: what it reads besides that changes with every step: `corrections(values, step)`
+        with the numbers of k steps, counted from 1, [k, N, 1], returns [k, N, 1] or [k, N, G] each.
       momentum_slot: the slot that carries momentum on, if any.
       targets: which hyperparameter each optional knob moves.
     """
@@ -38,81 +63,82 @@ class Rule:
     name: str
     slots: tuple[str, ...]
     defaults: dict[str, float]
-    update: Callable[[Tensor, Tensor, Slots, Hyper, Tensor], None]
+    update: Callable[[Tensor, Tensor, Slots, Hyper], None]
     momentum_slot: str | None = None
     targets: dict[str, str] = field(default_factory=dict)
+    coefficients: Callable[[GroupHyper], GroupHyper] = _plain
+    corrections: Callable[[GroupHyper, Array], dict[str, Array]] = _none
+
+
+def _is_zero(value: float | Tensor) -> bool:
+    return isinstance(value, float) and value == 0.0
+
+
+def _descend(p: Tensor, direction: Tensor, h: Hyper) -> None:
+    p.addcmul_(direction, h["lr"], value=-1.0)
 
 
 def _l2(p: Tensor, g: Tensor, h: Hyper) -> Tensor:
-    decay = h["weight_decay"]
-    return g if isinstance(decay, float) and decay == 0.0 else g + decay * p
+    return g if _is_zero(h["weight_decay"]) else g.add_(p * h["weight_decay"])
 
 
-def _decay(p: Tensor, h: Hyper) -> None:
-    decay = h["weight_decay"]
-    if isinstance(decay, float) and decay == 0.0:
-        return
-    p.sub_(p * (h["lr"] * decay))
+def _shrink(p: Tensor, h: Hyper) -> None:
+    if isinstance(h["shrink"], Tensor):
+        p.mul_(h["shrink"])
 
 
-def _sgd(p: Tensor, g: Tensor, slots: Slots, h: Hyper, t: Tensor) -> None:
-    g = _l2(p, g, h)
-    momentum = h["momentum"]
-    if isinstance(momentum, float) and momentum == 0.0:
-        p.sub_(g * h["lr"])
-        return
+def _sgd(p: Tensor, g: Tensor, slots: Slots, h: Hyper) -> None:
+    g, momentum = _l2(p, g, h), h["momentum"]
+    if _is_zero(momentum):
+        return _descend(p, g, h)
     buffer = slots["momentum_buffer"]
-    carried = buffer * momentum + g
-    step = g + momentum * carried if h["nesterov"] else carried
+    carried = (buffer * momentum).add_(g)
+    step = (carried * momentum).add_(g) if h["nesterov"] else carried
     if isinstance(momentum, Tensor):  # in torch, a momentum of 0 leaves the buffer as it was
         carried, step = torch.where(momentum > 0, carried, buffer), torch.where(momentum > 0, step, g)
     buffer.copy_(carried)
-    p.sub_(step * h["lr"])
+    _descend(p, step, h)
 
 
-def _rest(decay: Value) -> Value:
-    """Return 1 - decay; a tensor comes in double precision, so that it equals the number's bit for bit."""
-    return (1.0 - decay).float() if isinstance(decay, Tensor) else 1.0 - decay
+def _adam_step(p: Tensor, g: Tensor, slots: Slots, h: Hyper) -> None:
+    m = slots["exp_avg"].lerp_(g, h["1-beta1"])
+    v = slots["exp_avg_sq"].lerp_(g.mul_(g), h["1-beta2"])
+    root = torch.sqrt(v, out=g).add_(h["corrected_eps"])
+    _descend(p, torch.div(m, root, out=root).mul_(h["correction"]), h)
 
 
-def _adam_step(p: Tensor, g: Tensor, slots: Slots, h: Hyper, t: Tensor) -> None:
-    m = slots["exp_avg"].lerp_(g, _rest(h["beta1"]))
-    v = slots["exp_avg_sq"].lerp_(g * g, _rest(h["beta2"]))
-    first, second = _bias(h["beta1"], t), _bias(h["beta2"], t)
-    denominator = v.sqrt().div_(second.sqrt()).add_(h["eps"]).mul_(first)
-    p.addcdiv_(m * h["lr"], denominator, value=-1.0)
+def _adam_corrections(values: GroupHyper, step: Array) -> dict[str, Array]:
+    """Turn m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) into correction * m / (sqrt(v) + corrected_eps)."""
+    root = np.sqrt(1.0 - np.power(values["beta2"], step))
+    return {"correction": root / (1.0 - np.power(values["beta1"], step)), "corrected_eps": values["eps"] * root}
 
 
-def _bias(beta: Value, t: Tensor) -> Tensor:
-    return (1.0 - torch.as_tensor(beta, dtype=torch.float64) ** t).float()
+def _adam(p: Tensor, g: Tensor, slots: Slots, h: Hyper) -> None:
+    _adam_step(p, _l2(p, g, h), slots, h)
 
 
-def _adam(p: Tensor, g: Tensor, slots: Slots, h: Hyper, t: Tensor) -> None:
-    _adam_step(p, _l2(p, g, h), slots, h, t)
+def _adamw(p: Tensor, g: Tensor, slots: Slots, h: Hyper) -> None:
+    _shrink(p, h)
+    _adam_step(p, g, slots, h)
 
 
-def _adamw(p: Tensor, g: Tensor, slots: Slots, h: Hyper, t: Tensor) -> None:
-    _decay(p, h)
-    _adam_step(p, g, slots, h, t)
-
-
-def _rmsprop(p: Tensor, g: Tensor, slots: Slots, h: Hyper, t: Tensor) -> None:
+def _rmsprop(p: Tensor, g: Tensor, slots: Slots, h: Hyper) -> None:
     g = _l2(p, g, h)
-    v = slots["square_avg"].lerp_(g * g, _rest(h["alpha"]))
-    p.addcdiv_(g * h["lr"], v.sqrt().add_(h["eps"]), value=-1.0)
+    v = slots["square_avg"].lerp_(g * g, h["1-alpha"])
+    _descend(p, g.div_(v.sqrt().add_(h["eps"])), h)
 
 
-def _adagrad(p: Tensor, g: Tensor, slots: Slots, h: Hyper, t: Tensor) -> None:
+def _adagrad(p: Tensor, g: Tensor, slots: Slots, h: Hyper) -> None:
     g = _l2(p, g, h)
     total = slots["sum"].addcmul_(g, g)
-    p.addcdiv_(g * h["lr"], total.sqrt().add_(h["eps"]), value=-1.0)
+    _descend(p, g.div_(total.sqrt().add_(h["eps"])), h)
 
 
-def _lion(p: Tensor, g: Tensor, slots: Slots, h: Hyper, t: Tensor) -> None:
-    _decay(p, h)
+def _lion(p: Tensor, g: Tensor, slots: Slots, h: Hyper) -> None:
+    _shrink(p, h)
     m = slots["exp_avg"]
-    p.sub_(m.lerp(g, _rest(h["beta1"])).sign_() * h["lr"])
-    m.lerp_(g, _rest(h["beta2"]))
+    _descend(p, m.lerp(g, h["1-beta1"]).sign_(), h)
+    m.lerp_(g, h["1-beta2"])
 
 
 _BETAS = {"beta1": 0.9, "beta2": 0.999}
@@ -123,12 +149,16 @@ OPTIMIZERS: dict[str, Rule] = {
     for rule in (
         Rule("sgd", ("momentum_buffer",), {"momentum": 0.0, "nesterov": 0.0, "weight_decay": 0.0}, _sgd,
              "momentum_buffer", {"momentum": "momentum", "weight_decay": "weight_decay"}),
-        Rule("adam", ("exp_avg", "exp_avg_sq"), {**_BETAS, "eps": 1e-8, "weight_decay": 0.0}, _adam, "exp_avg", _ADAM_KNOBS),
-        Rule("adamw", ("exp_avg", "exp_avg_sq"), {**_BETAS, "eps": 1e-8, "weight_decay": 1e-2}, _adamw, "exp_avg", _ADAM_KNOBS),
+        Rule("adam", ("exp_avg", "exp_avg_sq"), {**_BETAS, "eps": 1e-8, "weight_decay": 0.0}, _adam,
+             "exp_avg", _ADAM_KNOBS, corrections=_adam_corrections),
+        Rule("adamw", ("exp_avg", "exp_avg_sq"), {**_BETAS, "eps": 1e-8, "weight_decay": 1e-2}, _adamw,
+             "exp_avg", _ADAM_KNOBS, _decoupled, _adam_corrections),
         Rule("rmsprop", ("square_avg",), {"alpha": 0.99, "eps": 1e-8, "weight_decay": 0.0}, _rmsprop,
              None, {"beta2": "alpha", "weight_decay": "weight_decay"}),
-        Rule("adagrad", ("sum",), {"eps": 1e-10, "weight_decay": 0.0}, _adagrad, None, {"weight_decay": "weight_decay"}),
-        Rule("lion", ("exp_avg",), {"beta1": 0.9, "beta2": 0.99, "weight_decay": 0.0}, _lion, "exp_avg", _ADAM_KNOBS),
+        Rule("adagrad", ("sum",), {"eps": 1e-10, "weight_decay": 0.0}, _adagrad,
+             None, {"weight_decay": "weight_decay"}),
+        Rule("lion", ("exp_avg",), {"beta1": 0.9, "beta2": 0.99, "weight_decay": 0.0}, _lion,
+             "exp_avg", _ADAM_KNOBS, _decoupled),
     )
 }  # fmt: skip
 

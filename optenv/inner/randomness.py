@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -9,7 +11,7 @@ Array = np.ndarray
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-def mix(value: Array) -> Array:
+def mix(value: Array | np.uint64) -> Any:
     """Scramble 64-bit integers (the finaliser of SplitMix64; Steele, Lea and Flood 2014)."""
     value = np.asarray(value, dtype=np.uint64)
     with np.errstate(over="ignore"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,6 +49,16 @@ class RunState:
         """Return a copy of the runs at the indices `rows`."""
         index = torch.as_tensor(rows, device=self.params.device)
         return _combine([self], lambda ts: ts[0][index], lambda arrays: arrays[0][rows])
+
+    def put(self, rows: np.ndarray, fresh: RunState) -> None:
+        """Replace the runs at the indices `rows` by those of `fresh`, in place."""
+        for mine, new in zip(self._parts(), fresh._parts(), strict=True):
+            mine[rows] = new
+
+    def _parts(self) -> list[Any]:
+        own = () if self.shared else (*self.train, *self.valid)
+        changing = (self.params, *self.slots.values(), self.last_loss, self.clip_reference, *self.memory.tensors())
+        return [self.step, self.seed, *own, *changing]
 
     @classmethod
     def concatenate(cls, states: list[RunState]) -> RunState:

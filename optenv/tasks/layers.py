@@ -13,7 +13,7 @@ from optenv.tasks.task import Params
 
 def uniform(generator: Generator, *shape: int, bound: float) -> Tensor:
     """Draw a tensor from U(-bound, bound)."""
-    return (torch.rand(shape, generator=generator) * 2 - 1) * bound
+    return torch.empty(shape).uniform_(-bound, bound, generator=generator)
 
 
 def init_linear(generator: Generator, name: str, fan_in: int, fan_out: int, *, gain: float = 1.0) -> Params:
@@ -46,7 +46,8 @@ def init_norm(name: str, width: int) -> Params:
 
 def linear(params: Params, name: str, x: Tensor) -> Tensor:
     """Apply the linear layer `name` to the last axis."""
-    return F.linear(x, params[f"{name}.weight"], params[f"{name}.bias"])
+    # Unlike that of F.linear, the weight's gradient then comes in the weight's own memory order.
+    return (params[f"{name}.weight"] @ x.mT).mT + params[f"{name}.bias"]
 
 
 def layer_norm(params: Params, name: str, x: Tensor) -> Tensor:
@@ -64,9 +65,9 @@ def batch_norm(params: Params, name: str, x: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Return the mean cross-entropy in nats, for logits [..., C] and classes [...]."""
-    # Under vmap this takes two thirds of the time of torch's own function.
-    return -logits.log_softmax(-1).gather(-1, target[..., None]).mean()
+    """Return the mean cross-entropy in nats, for logits [..., B, C] and classes [..., B]."""
+    # With the classes on the axis before the last, log_softmax takes a quarter of the time.
+    return -logits.mT.log_softmax(-2).gather(-2, target[..., None, :]).mean()
 
 
 def embedding(params: Params, name: str, tokens: Tensor) -> Tensor:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from optenv.control.controller import Controller, Interface
-from optenv.control.loop import ControlLoop
-from optenv.wrapper.stepper import Stepper
-
-Array = np.ndarray
+from optenv.control.controller import Controller
+from optenv.wrapper.arguments import check, single
+from optenv.wrapper.hooks import passed_through, with_own_hooks
+from optenv.wrapper.steering import Steering
+from optenv.wrapper.trace import Trace
 
 
 class ControlledOptimizer(Optimizer):
@@ -29,15 +29,23 @@ class ControlledOptimizer(Optimizer):
         opt = ControlledOptimizer(torch.optim.AdamW(layer_groups(model)), controller, total_steps=2000)
         loss.backward(); opt.step(loss=loss); opt.zero_grad()
 
+    - Groups may be added, emptied or taken away at any time. A new one starts neutral, at scale 1 of
+      its own base rate; the others go on. Without gradients a group observes nothing new.
+    - A loss or a gradient that is not finite is left out of what the controller observes; the base
+      optimizer steps on it as it always would. A step that a `GradScaler` skips is no step.
+    - Gradient accumulation: one `step` per update, with the loss of the whole update.
+    - Hooks registered here fire around the whole step, those of the base optimizer where it steps;
+      torch's global ones fire once, there.
+    - A compiled base step wants `lr=torch.tensor(...)`: a rate that is a number is a constant to it.
+
     Attributes:
       base: the base optimizer; `param_groups`, `state` and `defaults` are its own.
       controller: what decides.
-      total_steps: budget in steps, or None.
-      steps_per_action: steps between decisions.
     """
 
     def __init__(self, base: Optimizer, controller: Controller, *, total_steps: int | None = None,
-                 steps_per_action: int | None = None):  # fmt: skip
+                 steps_per_action: int | None = None, neutral: bool = False,
+                 trace: str | Path | None = None):  # fmt: skip
         """Put `controller` on top of `base`.
 
         Args:
@@ -46,31 +54,24 @@ class ControlledOptimizer(Optimizer):
           total_steps: budget of the run in steps, if known; the controller observes its progress.
           steps_per_action: steps between decisions; by default the budget divided by the number of
             decisions the controller was made for, or 10 where the budget is unknown.
+          neutral: start paused: the base optimizer, bit for bit, until `resume`.
+          trace: file to append every decision to, a line of JSON each; a resumed run repeats the
+            decisions since its checkpoint. The keys are those of `history`.
 
         Raises:
           TypeError: if `base` is no optimizer, or one that calls its closure more than once, or
             `controller` is no controller.
           ValueError: if a number is not positive.
         """
-        _check(base, controller, total_steps, steps_per_action)
-        self.base, self.controller, self.total_steps = base, controller, total_steps
+        check(base, controller, total_steps, steps_per_action)
+        self.base, self.controller = base, controller
         self._constructed = False
         super().__init__([torch.zeros(1)], {})
-        decisions = controller.interface.decisions
-        self.steps_per_action = steps_per_action or (max(1, round(total_steps / decisions)) if total_steps else 10)
-        self._values: dict[str, Array] = {}
-        self._step = 0
         self._constructed = True
-
-    def _begin(self) -> None:
-        """Begin the run with the groups and weights of this moment, that of the first step."""
-        self._stepper = Stepper(self.base)
-        groups = self._stepper.num_groups
-        budget = np.array([np.nan if self.total_steps is None else float(self.total_steps)])
-        self._loop = ControlLoop(self.controller.interface, budget, groups)
-        self.controller.reset(1, groups)
-        if self.controller.interface.first_update is not None:
-            self._loop.start_at(self._stepper.first_update_ratio())
+        decisions = controller.interface.decisions
+        every = steps_per_action or (max(1, round(total_steps / decisions)) if total_steps else 10)
+        self._steering = Steering(base, controller, total_steps, every, Trace(trace))
+        self._steering.paused = neutral
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -99,33 +100,74 @@ class ControlledOptimizer(Optimizer):
     def defaults(self, value: Any) -> None:
         """Ignore what torch's constructor assigns: the defaults are the base optimizer's."""
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group to the base optimizer; only before the first step.
+    @property
+    def total_steps(self) -> int | None:
+        """Budget in steps, or None."""
+        return self._steering.total_steps
 
-        Raises:
-          RuntimeError: if the run has begun.
+    @property
+    def steps_per_action(self) -> int:
+        """Steps between decisions."""
+        return self._steering.steps_per_action
+
+    @property
+    def paused(self) -> bool:
+        """Whether the steps to come are those of the base optimizer alone."""
+        return self._steering.paused
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The decisions so far, oldest first; of many, evenly thinned to a bounded number.
+
+        Each has "step", steps taken before it; "loss", the mean of the interval before it, or None; and,
+        one number per group, "rate", the rate in force, and every knob by name. Not part of a checkpoint.
         """
-        if not self._constructed:
-            return  # what torch's constructor adds: the groups are the base optimizer's
-        if self._step:
-            raise RuntimeError("add_param_group: expected to be called before the first step of a controlled run")
-        self.base.add_param_group(param_group)
+        return self._steering.trace.records()
+
+    def pause(self) -> None:
+        """Leave the base optimizer alone from now on, bit for bit; its steps need no loss."""
+        self._steering.paused = True
+
+    def resume(self) -> None:
+        """Steer again: a decision at the next step, from the knobs that were in force before the pause."""
+        self._steering.paused = False
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group to the base optimizer, before the run or during it; it starts neutral."""
+        if self._constructed:  # torch's own constructor adds one too
+            self.base.add_param_group(param_group)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the base optimizer's state; that of the control is not part of it."""
-        return self.base.state_dict()
+        """Return the base optimizer's state and, under "control", that of the control and the controller.
+
+        It holds nothing but tensors, numbers, strings, lists and dicts: `torch.load(weights_only=True)` reads it.
+        """
+        for hook in self._optimizer_state_dict_pre_hooks.values():
+            hook(self)
+        return passed_through(self._optimizer_state_dict_post_hooks.values(), self, self._steering.state_dict())
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the base optimizer's state."""
-        self.base.load_state_dict(state_dict)
+        """Restore what `state_dict` returned; the run goes on bit for bit as it would have.
 
+        As with torch's schedulers, `total_steps` and `steps_per_action` are restored too. From the state
+        of a base optimizer alone, the control begins anew. A run that is paused stays paused.
+
+        Raises:
+          ValueError: if it is the state of another controller or of other parameter groups.
+        """
+        hooks = self._optimizer_load_state_dict_pre_hooks.values()
+        self._steering.load_state_dict(passed_through(hooks, self, dict(state_dict)))
+        for hook in self._optimizer_load_state_dict_post_hooks.values():
+            hook(self)
+
+    @with_own_hooks
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None, *, loss: Tensor | float | None = None) -> Any:
         """Take one step.
 
         Args:
           closure: recomputes the loss and its gradients; it runs once, before control.
-          loss: this step's training loss; may be left out where `closure` returns it.
+          loss: this step's training loss; may be left out where `closure` returns it, or while paused.
 
         Returns:
           What `closure` returned, else None.
@@ -137,55 +179,33 @@ class ControlledOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 returned = closure()
-        seen = _single(returned if loss is None else loss)
-        if self._step == 0:
-            self._begin()
-        if self._step % self.steps_per_action == 0:
-            self._values = self._loop.apply(self.controller.act(self._loop.observe()))
-        self._stepper.step(seen, self._values)
-        self._step += 1
+        self._steering.step(None if self.paused else single(returned if loss is None else loss))
         self._warn_beyond()
-        if self._step % self.steps_per_action == 0:
-            self._loop.advance(self._stepper.end_interval())
         return returned
 
     def _warn_beyond(self) -> None:
-        if self.total_steps is not None and self._step == self.total_steps + 1:
-            warnings.warn(f"the run goes on beyond total_steps={self.total_steps}; progress stays at 1", stacklevel=3)
+        total = self.total_steps
+        if total is not None and self._steering.step_count == total + 1:
+            warnings.warn(f"the run goes on beyond total_steps={total}; progress stays at 1", stacklevel=5)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy and pickle base and control together, without the hooks, as torch's optimizers do."""
+        return {name: self.__dict__[name] for name in ("base", "controller", "_constructed", "_steering")}
 
     def __repr__(self) -> str:
-        """Say what steers what."""
-        name = type(self.controller).__name__
-        return f"ControlledOptimizer({self.base!r}, {name}, step {self._step} of {self.total_steps})"
+        """Say what steers what, and where in the run it is."""
+        steering, interface = self._steering, self.controller.interface
+        total = "unknown" if self.total_steps is None else self.total_steps
+        lines = [
+            f"base: {type(self.base).__name__}, {len(self.param_groups)} parameter groups",
+            f"controller: {type(self.controller).__name__}, {interface.control} {', '.join(interface.knobs)}",
+            f"step {steering.step_count} of {total}, a decision every {self.steps_per_action}",
+            *(f"{name}: {_span(value[0])}" for name, value in steering.values.items()),
+            *(["paused"] if self.paused else []),
+        ]
+        return "ControlledOptimizer(\n  " + "\n  ".join(lines) + "\n)"
 
 
-def _single(loss: Any) -> Tensor | float:
-    """Return the loss detached.
-
-    Raises:
-      ValueError: if it is missing or not a single number.
-    """
-    if loss is None:
-        raise ValueError("step: expected loss=..., or a closure that returns it; received neither")
-    if isinstance(loss, Tensor):
-        if loss.numel() != 1:
-            raise ValueError(f"step: expected a loss that is a single number; received shape {tuple(loss.shape)}")
-        return loss.detach().reshape(())
-    try:
-        return float(loss)
-    except (TypeError, ValueError):
-        raise ValueError(f"step: expected a loss that is a single number; received {loss!r}") from None
-
-
-def _check(base: Any, controller: Any, total_steps: int | None, steps_per_action: int | None) -> None:
-    if not isinstance(base, Optimizer):
-        raise TypeError(f"base: expected a torch.optim.Optimizer; received {type(base).__name__}")
-    if not isinstance(getattr(controller, "interface", None), Interface):
-        raise TypeError(f"controller: expected a Controller, with its interface; received {type(controller).__name__}")
-    if isinstance(base, torch.optim.LBFGS):
-        raise TypeError(
-            "base: LBFGS calls its closure several times a step and cannot be controlled; expected another optimizer"
-        )
-    for name, value in (("total_steps", total_steps), ("steps_per_action", steps_per_action)):
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise ValueError(f"{name}: expected a whole number of at least 1, or None; received {value!r}")
+def _span(values: Any) -> str:
+    low, high = (f"{value:.3g}" for value in (values.min(initial=float("inf")), values.max(initial=-float("inf"))))
+    return low if low == high else f"{low} to {high}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from optenv.control.signals import update_ratio
 _PLAIN = {"fused": None, "foreach": False, "capturable": False, "differentiable": False}
 
 
-def first_update_ratio(base: Optimizer, weights: Tensor, gradient: Tensor, mask: Tensor) -> np.ndarray:
+def first_update_ratio(
+    base: Optimizer, weights: Tensor, gradient: Tensor, mask: Tensor, sizes: Sequence[int]
+) -> np.ndarray:
     """Return the norm of the model's first update over that of its weights, [1, G].
 
     A second optimizer of the same class takes one step on the sketched coordinates; that is exact
@@ -26,13 +29,13 @@ def first_update_ratio(base: Optimizer, weights: Tensor, gradient: Tensor, mask:
       weights: sketch of the weights, [1, G, S].
       gradient: sketch of the gradients, [1, G, S].
       mask: which coordinates exist, [G, S].
+      sizes: number of parameters of each group, 0 for one that takes no part, [G].
     """
     try:
         displacement = _trial_step(base, weights, gradient)
     except Exception:  # noqa: BLE001 - whatever a foreign optimizer raises on a one-dimensional copy
         rates = torch.tensor([float(group["lr"]) for group in base.param_groups])
         displacement = rates[None, :, None] * mask
-    sizes = [sum(p.numel() for p in group["params"]) for group in base.param_groups]
     return update_ratio(displacement.double().numpy() * mask.numpy(), weights.double().numpy(), mask.numpy(), sizes)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import is_
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from optenv.control.sketch import coordinates_per_group, stride
+from optenv.wrapper.coordinates import real_size, strided
 
 ParamGroup = dict[str, Any]
 
@@ -47,19 +50,49 @@ class GroupSketch:
     """Reads the sketches of torch parameter groups: the coordinates `sketch_index` names, without copying the rest.
 
     Attributes:
-      mask: 1 where a coordinate exists, [G, S].
+      limits: most coordinates of each group, [G].
+      sizes: number of real coordinates that each group has, [G].
+      mask: 1 where a coordinate of the sketch exists, [G, S].
     """
 
-    def __init__(self, groups: Sequence[ParamGroup]):
-        """Choose the coordinates of every group's parameters."""
-        limit = coordinates_per_group(len(groups))
-        self._parts: list[list[tuple[Tensor, int, int, int]]] = [
-            _coordinates(group["params"], limit) for group in groups
-        ]
+    def __init__(self, groups: Sequence[ParamGroup], limits: Sequence[int] | None = None):
+        """Choose the coordinates of every group's parameters.
+
+        Args:
+          groups: the parameter groups.
+          limits: most coordinates of each; by default what their number allows.
+        """
+        self.limits = [coordinates_per_group(len(groups))] * len(groups) if limits is None else list(limits)
+        self._params = [list(group["params"]) for group in groups]
+        self._parts = [_coordinates(*pair) for pair in zip(self._params, self.limits, strict=True)]
+        self.sizes = [sum(map(real_size, params)) for params in self._params]
         lengths = [sum(count for *_, count in parts) for parts in self._parts]
         self.mask = torch.zeros(len(groups), max([1, *lengths]))
         for row, length in zip(self.mask, lengths, strict=True):
             row[:length] = 1.0
+
+    def fits(self, groups: Sequence[ParamGroup]) -> bool:
+        """Say whether these groups hold the very parameters that were chosen from."""
+        return len(groups) == len(self._params) and all(
+            map(_identical, self._params, (group["params"] for group in groups))
+        )
+
+    def followed_by(self, groups: Sequence[ParamGroup]) -> tuple[GroupSketch, np.ndarray, np.ndarray]:
+        """Return the sketch of groups that follow these; those that stay as they are keep their coordinates.
+
+        Returns:
+          The sketch; for each group the index of the one before that held one of its parameters, or
+          -1, [G]; and the same only where all its parameters are those of before, [G].
+        """
+        owner = {id(p): g for g, params in enumerate(self._params) for p in params}
+        sources, same = np.full(len(groups), -1), np.full(len(groups), -1)
+        for i, group in enumerate(groups):
+            held = (owner.get(id(p)) for p in group["params"])
+            sources[i] = next((g for g in held if g is not None and g not in sources[:i]), -1)
+            if sources[i] >= 0 and _identical(self._params[sources[i]], group["params"]):
+                same[i] = sources[i]
+        limit = coordinates_per_group(len(groups))
+        return GroupSketch(groups, [self.limits[s] if s >= 0 else limit for s in sources]), sources, same
 
     def weights(self) -> Tensor:
         """Return the sketch of the weights, [1, G, S]."""
@@ -69,6 +102,10 @@ class GroupSketch:
         """Return the sketch of the gradients, [1, G, S]; 0 where a parameter has none."""
         return self._read(lambda p: p.grad)
 
+    def has_gradient(self) -> Tensor:
+        """Return which groups have a gradient at all, [G] bool."""
+        return torch.tensor([any(p.grad is not None for p in params) for params in self._params], dtype=torch.bool)
+
     def _read(self, of: Callable[[Tensor], Tensor | None]) -> Tensor:
         sketch = torch.zeros(1, *self.mask.shape)
         with torch.no_grad():
@@ -77,17 +114,22 @@ class GroupSketch:
                 for parameter, first, step, count in parts:
                     tensor = of(parameter)
                     if tensor is not None:
-                        row[at : at + count] = tensor.reshape(-1)[first::step]
+                        row[at : at + count] = strided(tensor, first, step)
                     at += count
         return sketch
 
 
+def _identical(params: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    return len(params) == len(others) and all(map(is_, params, others))
+
+
 def _coordinates(params: Sequence[Tensor], limit: int) -> list[tuple[Tensor, int, int, int]]:
     """Return (parameter, first coordinate, stride, count): every stride-th of the group's concatenation."""
-    step = stride(sum(p.numel() for p in params), limit)
+    sizes = list(map(real_size, params))
+    step = stride(sum(sizes), limit)
     parts, start = [], 0
-    for p in params:
+    for p, size in zip(params, sizes, strict=True):
         first = -start % step
-        parts.append((p, first, step, len(range(first, p.numel(), step))))
-        start += p.numel()
+        parts.append((p, first, step, len(range(first, size, step))))
+        start += size
     return parts

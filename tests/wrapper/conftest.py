@@ -20,6 +20,9 @@ class Fixed(Controller):
     def reset(self, num_runs, num_groups):
         self.observations = []
 
+    def regroup(self, sources):
+        pass
+
     def act(self, observation):
         self.observations.append(observation)
         action = self._action(len(self.observations)) if callable(self._action) else self._action

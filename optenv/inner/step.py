@@ -1,0 +1,99 @@
+"""One inner step of N runs at once: forward, backward, clipping and update."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from optenv.inner.layout import Layout
+from optenv.inner.optimizers import Hyper, Rule, Slots
+from optenv.tasks.task import Batch, Task
+
+CLIP_DECAY = 0.99
+
+
+class Turned(NamedTuple):
+    """What the knobs set for one inner step.
+
+    Attributes:
+      hyper: hyperparameters of the base optimizer, see `Rule.update`.
+      clip: gradient-norm threshold over its reference, [N, G]; None never clips.
+      keep: what is kept of the momentum after the step, [N, P]; None keeps all.
+    """
+
+    hyper: Hyper
+    clip: Tensor | None = None
+    keep: Tensor | None = None
+
+
+class InnerStep:
+    """Takes inner steps of one task under one base optimizer; a function of tensors, without state."""
+
+    def __init__(self, task: Task, rule: Rule, layout: Layout, device: torch.device):
+        """Prepare to train `task` with `rule`."""
+        self.rule, self.layout = rule, layout
+        self._losses = torch.func.vmap(task.loss)
+        index, self._mask = (t.to(device) for t in layout.sketch)
+        self._index = index.flatten()
+
+    def __call__(
+        self, params: Tensor, slots: Slots, batch: Batch, turned: Turned, reference: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Take one step, changing parameters and slots in place.
+
+        Args:
+          params: [N, P].
+          slots: the base optimizer's state, [N, P] each.
+          batch: one minibatch per run, [N, B, ...] each.
+          turned: what the knobs set.
+          reference: slowly decaying maximum of each group's gradient norm, [N, G].
+
+        Returns:
+          Losses, [N], the sketch of the gradient before clipping, [N, G, S], and the new reference.
+        """
+        loss, gradient = self.gradient(params, batch)
+        sketch = self.sketch(gradient)
+        if turned.clip is not None:
+            factor, reference = clip_factor(sketch, turned.clip, reference)
+            gradient.mul_(self.layout.spread(factor))
+        self.rule.update(params, gradient, slots, turned.hyper)
+        if turned.keep is not None and self.rule.momentum_slot is not None:
+            slots[self.rule.momentum_slot].mul_(turned.keep)
+        return loss, sketch, reference
+
+    def losses(self, params: Tensor, data: Batch) -> Tensor:
+        """Return every run's loss, [N], on its own data, [N, M, ...] each."""
+        return self._losses(self.layout.views(params), data)
+
+    def gradient(self, params: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return every run's loss, [N], and gradient, [N, P]."""
+        views = {name: view.detach().requires_grad_() for name, view in self.layout.views(params).items()}
+        with torch.enable_grad():
+            loss = self._losses(views, batch)
+            # Runs do not share parameters, so the gradient of the sum holds each run's own.
+            gradients = torch.autograd.grad(loss.sum(), tuple(views.values()))
+        return loss.detach(), torch.cat([g.reshape(len(params), -1) for g in gradients], dim=1)
+
+    def sketch(self, flat: Tensor) -> Tensor:
+        """Return the sketched coordinates, [N, G, S], of a gradient or of parameters, [N, P]."""
+        return flat.index_select(1, self._index).view(-1, *self._mask.shape).mul_(self._mask)
+
+
+def clip_factor(sketch: Tensor, clip: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what keeps every group's gradient norm at most `clip` times its reference, and the new reference.
+
+    Args:
+      sketch: of the gradient, [N, G, S].
+      clip: threshold over the reference, [N, G].
+      reference: slowly decaying maximum of the norms, [N, G]; this norm counts before it is compared.
+
+    Returns:
+      What the gradient is to be multiplied by, [N, G], 1 where the norm is no larger; the reference, [N, G].
+    """
+    norm = torch.linalg.vector_norm(sketch, dim=-1)
+    # A non-finite norm must not stay in the reference.
+    reference = torch.maximum(reference * CLIP_DECAY, norm.nan_to_num(0.0, 0.0, 0.0))
+    threshold = clip * reference
+    return torch.where(norm > threshold, threshold / norm, 1.0), reference

@@ -1,0 +1,153 @@
+"""One run under control: the control loop, the stepper, the controller, and where in the run they are."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.optim import Optimizer
+
+from optenv.control.controller import Controller
+from optenv.control.loop import ControlLoop
+from optenv.wrapper.checkpoint import from_plain, to_plain
+from optenv.wrapper.stepper import Stepper
+from optenv.wrapper.trace import Trace
+
+Array = np.ndarray
+CONTROL = "control"
+
+
+class Steering:
+    """Steps `base` under `controller`, or as it is while paused.
+
+    Attributes:
+      base: the base optimizer.
+      controller: what decides.
+      total_steps: budget in steps, or None.
+      steps_per_action: steps between decisions.
+      step_count: steps taken, steered or not.
+      paused: whether the steps to come are those of the base optimizer alone.
+      values: knob values in force by name, [1, G] each.
+      trace: every decision, as it is made.
+    """
+
+    def __init__(self, base: Optimizer, controller: Controller, total_steps: int | None, steps_per_action: int,
+                 trace: Trace):  # fmt: skip
+        """Prepare a run; it begins with the groups and weights of its first steered step."""
+        self.base, self.controller, self.trace = base, controller, trace
+        self.total_steps, self.steps_per_action = total_steps, steps_per_action
+        self.paused = False
+        self._forget()
+
+    def _forget(self) -> None:
+        self.step_count, self._since_decision, self._interrupted = 0, 0, False
+        self.values: dict[str, Array] = {}
+        self._stepper: Stepper | None = None
+
+    def step(self, loss: Tensor | float | None) -> None:
+        """Take one step along the gradients that are there; `loss` may be None only while paused."""
+        if loss is None or self.paused:
+            self.base.step()
+            self._interrupted = True
+        else:
+            self._steered_step(loss)
+        self.step_count += 1
+
+    def _steered_step(self, loss: Tensor | float) -> None:
+        stepper = self._ready()
+        if self._since_decision == 0:
+            self._decide()
+        stepper.step(loss, self.values)
+        self._since_decision += 1
+        if self._since_decision == self.steps_per_action:
+            self._loop.advance(stepper.end_interval())
+            self._since_decision = 0
+
+    def _ready(self) -> Stepper:
+        """Begin the run, or go on with what has changed since the last steered step."""
+        if self._stepper is None:
+            self._stepper = self._begin()
+        elif not self._stepper.fits():
+            sources = self._stepper.regroup()
+            self._loop.regroup(sources)
+            self.controller.regroup(sources)
+            self.values = self._loop.values()
+        if self._interrupted:
+            self._stepper.restart()
+            self._loop.signals.step = np.array([float(self.step_count)])
+            self._since_decision, self._interrupted = 0, False
+        return self._stepper
+
+    def _begin(self) -> Stepper:
+        stepper = Stepper(self.base, skip_nonfinite=True)
+        self._loop = self._fresh_loop(stepper.num_groups)
+        self.controller.reset(1, stepper.num_groups)
+        if self.controller.interface.first_update is not None:
+            self._loop.start_at(stepper.first_update_ratio())
+        return stepper
+
+    def _fresh_loop(self, num_groups: int) -> ControlLoop:
+        budget = np.array([np.nan if self.total_steps is None else float(self.total_steps)])
+        return ControlLoop(self.controller.interface, budget, num_groups)
+
+    def _decide(self) -> None:
+        self.values = self._loop.apply(self.controller.act(self._loop.observe()))
+        self.trace.add(self.step_count, float(self._loop.signals.loss[0]), self.base.param_groups, self.values)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the base optimizer's state and, under "control", that of the control."""
+        state = {**self._identity(), "total_steps": self.total_steps, "steps_per_action": self.steps_per_action,
+                 "step_count": self.step_count, "paused": self.paused, "run": None}  # fmt: skip
+        if self._stepper is not None:
+            state["run"] = {"since_decision": self._since_decision, "interrupted": self._interrupted,
+                            "stepper": self._stepper.state_dict(), "loop": self._loop.state_dict(),
+                            "controller": self.controller.state_dict()}  # fmt: skip
+        return {**self.base.state_dict(), CONTROL: to_plain(state)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned; from the base optimizer's own, the control begins anew.
+
+        Raises:
+          ValueError: if it is the state of another controller or of other parameter groups; then
+            nothing has changed.
+        """
+        base = {name: value for name, value in state_dict.items() if name != CONTROL}
+        state = from_plain(state_dict.get(CONTROL))
+        run: dict[str, Any] | None = None if state is None else self._check(state)["run"]
+        stepper = None if run is None else self._restored(run)
+        self.base.load_state_dict(base)
+        self._forget()
+        for name in ("total_steps", "steps_per_action", "step_count"):
+            setattr(self, name, getattr(self, name) if state is None else state[name])
+        self.paused |= state is not None and state["paused"]
+        if run is not None and stepper is not None:
+            self._go_on(stepper, run)
+
+    def _go_on(self, stepper: Stepper, run: dict[str, Any]) -> None:
+        self._stepper, self._loop = stepper, self._fresh_loop(stepper.num_groups)
+        self._loop.load_state_dict(run["loop"])
+        self._since_decision, self._interrupted = run["since_decision"], run["interrupted"]
+        self.values = self._loop.values()
+        self.controller.reset(1, stepper.num_groups)
+        self.controller.load_state_dict(run["controller"])
+
+    def _restored(self, run: dict[str, Any]) -> Stepper:
+        groups, expected = run["loop"]["positions"].shape[1], len(self.base.param_groups)
+        if groups != expected:
+            raise ValueError(f"load_state_dict: expected the state of {expected} parameter groups; received {groups}")
+        stepper = Stepper(self.base, skip_nonfinite=True)
+        stepper.load_state_dict(run["stepper"])
+        return stepper
+
+    def _identity(self) -> dict[str, Any]:
+        return {"kind": type(self.controller).__name__, "interface": asdict(self.controller.interface)}
+
+    def _check(self, state: dict[str, Any]) -> dict[str, Any]:
+        for name, own in to_plain(self._identity()).items():
+            if state.get(name) != own:
+                raise ValueError(
+                    f"load_state_dict: expected the state of a controller with {name} {own}; received {state.get(name)}"
+                )
+        return state
