@@ -118,10 +118,15 @@ def stacked_loop(model: Model, num_runs: int, steps: int, *, compiled: bool = Fa
             index = torch.randint(len(x), (num_runs * model.batch,))
             batch = tuple(d.index_select(0, index).view(num_runs, model.batch, *d.shape[1:]) for d in (x, y))
             hyper = constant | rule.corrections(base, np.full((num_runs, 1), t + 1.0))
-            take(params, slots, batch, {k: v if isinstance(v, float) else torch.tensor(v).float() for k, v in hyper.items()})
+            take(params, slots, batch, {name: as_float32(value) for name, value in hyper.items()})
         return num_runs * steps
 
     return run
+
+
+def as_float32(value: float | np.ndarray) -> float | torch.Tensor:
+    """Return an array as a tensor, and a number as it is."""
+    return value if isinstance(value, float) else torch.tensor(value, dtype=torch.float32)
 
 
 def environment(model: Model, num_runs: int, *, compiled: bool = False) -> Case:
@@ -139,17 +144,13 @@ def environment(model: Model, num_runs: int, *, compiled: bool = False) -> Case:
     return run
 
 
-def dacbench(python: str) -> Case:
-    """Step DACBench's SGD environment on the large model, in another interpreter."""
+def dacbench(python: str, rows: Rows) -> Rows:
+    """Measure DACBench's SGD environment in another interpreter, and compare it with rows of the same model."""
     script = Path(__file__).with_name("dacbench_steps.py")
     output = subprocess.run([python, str(script)], capture_output=True, text=True, check=True).stdout
     speed = float(output.split()[-1])
-
-    def run() -> int:
-        raise NotImplementedError
-
-    run.speed = speed  # type: ignore[attr-defined]
-    return run
+    own = [float(r["environment steps/s"]) for r in rows if r["model"] == LARGE.name]
+    return [{"DACBench steps/s": round(speed, 1), "environment / DACBench": round(max(own) / speed)}]
 
 
 def take_turns(cases: dict[str, Case], rounds: int) -> dict[str, list[float]]:
@@ -246,6 +247,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     tables = measure(arguments.quick)
+    if arguments.dacbench_python:
+        tables["DACBench, batch mode, " + LARGE.name] = dacbench(arguments.dacbench_python, tables["speed"])
     for title, rows in tables.items():
         print(f"\n### {title}\n\n{markdown(rows)}", flush=True)
     if arguments.json:

@@ -17,7 +17,8 @@ class Products:
     """Inner products of a group's sketches at the end of a control step, each [N, G] float64.
 
     `g` is the newest gradient, `w` the weights, `d` the displacement of the weights over the
-    control step; `_last` marks the values one control step earlier. NaN where no earlier exists.
+    control step; `_last` marks the values one control step earlier, in units of their own largest
+    coordinate, which cosines do not see. NaN where no earlier exists.
     """
 
     gg: Array

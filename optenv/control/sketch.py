@@ -55,14 +55,21 @@ def sketch_index(sizes: list[int]) -> tuple[Tensor, Tensor]:
     return index, mask
 
 
+def _unit(sketch: Tensor) -> tuple[Tensor, Tensor]:
+    """Divide each group's sketch, [N, G, S], by its largest entry, [N, G]: squares of small float32 would underflow."""
+    size = sketch.abs().amax(-1)
+    size = torch.where(torch.isfinite(size) & (size > 0.0), size, 1.0)
+    return sketch / size[..., None], size
+
+
 @dataclass
 class SketchMemory:
     """The sketches of the last control step: all that control remembers of gradients and weights.
 
     Attributes:
-      gradient: [N, G, S]; NaN before the first control step of a run.
+      gradient: [N, G, S], in units of each group's largest entry; NaN before the first control step.
       weights: [N, G, S].
-      displacement: [N, G, S]; NaN before the first control step of a run.
+      displacement: [N, G, S], likewise in units of its largest entry.
     """
 
     gradient: Tensor
@@ -102,10 +109,14 @@ class SketchMemory:
           gradient: sketch of the last inner step's gradient, [N, G, S].
           weights: sketch of the weights after that step, [N, G, S].
         """
-        g, w, d = gradient, weights, weights - self.weights
+        (g, g_size), (d, d_size), w = _unit(gradient), _unit(weights - self.weights), weights
         g_last, d_last = self.gradient, self.displacement
         pairs = ((g, g), (g_last, g_last), (g, g_last), (g, d), (d, d), (d_last, d_last), (d, d_last), (w, w))
+        dots = [torch.linalg.vecdot(a, b) for a, b in pairs]
         # One transfer to the host for all products.
-        sums = torch.stack([torch.linalg.vecdot(a, b) for a, b in pairs]).double().cpu().numpy()
+        *sums, g_unit, d_unit = torch.stack([*dots, g_size, d_size]).double().cpu().numpy()
         self.gradient, self.weights, self.displacement = g, w, d
-        return Products(**dict(zip((f.name for f in fields(Products)), sums, strict=True)))
+        one = np.ones_like(g_unit)
+        units = (g_unit**2, one, g_unit, g_unit * d_unit, d_unit**2, one, d_unit, one)
+        names = (f.name for f in fields(Products))
+        return Products(**{name: dot * unit for name, dot, unit in zip(names, sums, units, strict=True)})
