@@ -227,7 +227,7 @@ def measure(quick: bool) -> Iterable[tuple[str, Rows]]:
     if quick:
         yield "speed", [*compare(LARGE, (8,), rounds, (False,)), *compare(SMALL, (64,), rounds, (False,))]
         return
-    yield "speed", [*compare(LARGE, (8, 16), rounds, (False,)), *compare(SMALL, (64, 256), rounds, (False, True))]
+    yield "speed", [*compare(LARGE, (8, 16, 64), rounds, (False,)), *compare(SMALL, (64, 256), rounds, (False, True))]
     yield "scaling with runs", scaling({f"{n} runs": (SMALL, n) for n in (1, 4, 16, 64, 256, 1024)}, rounds)
     deep = {g: Model(32, (32,) * (g - 1), 10, 32, 2_000) for g in (1, 3, 10, 30, 100)}
     yield "scaling with groups, 16 runs", scaling({f"{g} groups": (model, 16) for g, model in deep.items()}, rounds)
