@@ -28,6 +28,7 @@ from optenv.inner.compiled import Compiled
 from optenv.inner.layout import Layout
 from optenv.inner.optimizers import base_values, get_rule
 from optenv.inner.step import InnerStep
+from optenv.inner.trainer import denormals_flushed
 from optenv.tasks import Data
 from optenv.tasks.layers import cross_entropy
 from optenv.tasks.mlp import Mlp
@@ -118,7 +119,8 @@ def stacked_loop(model: Model, num_runs: int, steps: int, *, compiled: bool = Fa
             index = torch.randint(len(x), (num_runs * model.batch,))
             batch = tuple(d.index_select(0, index).unflatten(0, (num_runs, model.batch)) for d in (x, y))
             hyper = constant | rule.corrections(base, np.full((num_runs, 1), t + 1.0))
-            take(params, slots, batch, {name: as_float32(value) for name, value in hyper.items()})
+            with denormals_flushed():
+                take(params, slots, batch, {name: as_float32(value) for name, value in hyper.items()})
         return num_runs * steps
 
     return run

@@ -81,9 +81,15 @@ class Cohorts:
             parts.append((rows, trainer.run(state, rate[rows], own, num_steps)))
         return _merge(parts, len(rate), self.max_groups, num_steps)
 
-    def evaluate(self, num_rows: int, split: str) -> Array:
-        """Return every row's loss on a split, [N]."""
-        return self._gather(num_rows, lambda trainer, rows, state: trainer.evaluate(state, split))
+    def evaluate(self, rows: Array, split: str) -> Array:
+        """Return the losses of the runs in `rows`, [n] ascending, on a split, [n]."""
+        result = np.full(len(rows), np.nan)
+        for member, (own, state) in self._states.items():
+            asked = np.flatnonzero(np.isin(own, rows))
+            if len(asked):
+                losses = self.trainer(member).evaluate(state, split, asked)
+                result[np.searchsorted(rows, own[asked])] = losses
+        return result
 
     def first_update_ratio(self, rate: Array, rows: Array) -> Array:
         """Return the ratios of first updates to weights for fresh runs in `rows`, [n, max_groups]; NaN elsewhere."""

@@ -54,10 +54,10 @@ class Episodes:
             getattr(self, field.name)[rows] = getattr(fresh, field.name)
 
     def measure_first(self, rows: Array, probe: Array, twin: Array) -> None:
-        """Record the probe losses, [N], with which the episodes in `rows` begin."""
+        """Record the probe losses, [n] each, with which the episodes in `rows`, [n], begin."""
         for name in ("first", "current", "best"):
-            getattr(self, name)[rows] = probe[rows]
-        self.twin[rows] = twin[rows]
+            getattr(self, name)[rows] = probe
+        self.twin[rows] = twin
 
     def advance(self, steps: int, probe: Array, twin: Array, lower_bound: Array | float) -> LossTrace:
         """Record the probe losses after a control step, [N], and return the trace of that step."""

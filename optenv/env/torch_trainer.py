@@ -184,9 +184,9 @@ class TorchRuns:
             intervals.append(run.run(float(rate[row]), own, num_steps))
         return _merge(intervals, self.max_groups)
 
-    def evaluate(self, num_rows: int, split: str) -> Array:
-        """Return every row's loss on a split, [N]."""
-        return np.array([self._rows[row].evaluate(split) for row in range(num_rows)])
+    def evaluate(self, rows: Array, split: str) -> Array:
+        """Return the losses of the runs in `rows`, [n], on a split, [n]."""
+        return np.array([self._rows[row].evaluate(split) for row in rows.tolist()])
 
     def first_update_ratio(self, rate: Array, rows: Array) -> Array:
         """Return the ratios of first updates to weights for fresh runs in `rows`, [n, max_groups]; NaN elsewhere."""

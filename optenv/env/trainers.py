@@ -38,8 +38,8 @@ class Runs(Protocol):
     def run(self, rate: Array, values: dict[str, Array], num_steps: int) -> Interval:
         """Take `num_steps` inner steps in every row."""
 
-    def evaluate(self, num_rows: int, split: str) -> Array:
-        """Return every row's loss on a split, [N]."""
+    def evaluate(self, rows: Array, split: str) -> Array:
+        """Return the losses of the runs in `rows`, [n] ascending, on a split, [n]."""
 
     def first_update_ratio(self, rate: Array, rows: Array) -> Array:
         """Return the ratios of first updates to weights for fresh runs in `rows`, [n, max_groups]."""

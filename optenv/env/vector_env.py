@@ -117,7 +117,7 @@ class OptControlVectorEnv(VectorEnv):
             self._twins.run(self._episodes.rate, {}, steps)
         self._loop.advance(interval)
         bounds = self._lower_bounds[self._episodes.member]
-        trace = self._episodes.advance(steps, *self._probe(), bounds)
+        trace = self._episodes.advance(steps, *self._probe(np.arange(self.num_envs)), bounds)
         diverged = self._episodes.diverged(interval.loss, bounds)
         reward = pay(self._reward, trace, diverged)
         self._ended = diverged | (self._episodes.step >= self._episodes.total)
@@ -131,7 +131,7 @@ class OptControlVectorEnv(VectorEnv):
 
     def validation_loss(self) -> Array:
         """Return the loss of every run on its whole validation set, [N]."""
-        return self._runs.evaluate(self.num_envs, "valid")
+        return self._runs.evaluate(np.arange(self.num_envs), "valid")
 
     def num_groups(self) -> Array:
         """Return the number of parameter groups of every run, [N]."""
@@ -173,15 +173,15 @@ class OptControlVectorEnv(VectorEnv):
             loop.start_at(self._runs.first_update_ratio(self._episodes.rate, rows))
         self._loop.put(rows, loop)
         self._ended[rows] = False
-        self._episodes.measure_first(rows, *self._probe())
+        self._episodes.measure_first(rows, *self._probe(rows))
         for history in self._histories:
             if history.row in rows:
                 history.begin(self._episodes, self._loop.values())
 
-    def _probe(self) -> tuple[Array, Array]:
-        nothing = np.full(self.num_envs, np.nan)
-        twin = self._twins.evaluate(self.num_envs, "probe") if self._twins is not None else nothing
-        return self._runs.evaluate(self.num_envs, "probe"), twin
+    def _probe(self, rows: Array) -> tuple[Array, Array]:
+        """Return the probe losses of the runs in `rows` and of their twins, [n] each."""
+        twin = self._twins.evaluate(rows, "probe") if self._twins is not None else np.full(len(rows), np.nan)
+        return self._runs.evaluate(rows, "probe"), twin
 
     def _autoreset(self, rows: Array, observation: Array, infos: dict) -> tuple[Array, dict]:
         ended = np.zeros(self.num_envs, bool)

@@ -81,3 +81,8 @@ class Layout:
         # Indexing by group would gather number by number, at ten times the time.
         columns = zip(values.split(1, dim=1), self.sizes, strict=True)
         return torch.cat([column.expand(-1, size) for column, size in columns], dim=1)
+
+    def scale_(self, flat: Tensor, values: Tensor) -> None:
+        """Multiply every group's part of `flat`, [N, P], by the group's value, [N, G], in place."""
+        for part, column in zip(flat.split(self.sizes, dim=1), values.split(1, dim=1), strict=True):
+            part.mul_(column)

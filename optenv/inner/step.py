@@ -7,11 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from optenv.control.clipping import clip_factor
 from optenv.inner.layout import Layout
 from optenv.inner.optimizers import Hyper, Rule, Slots
 from optenv.tasks.task import Batch, Task
-
-CLIP_DECAY = 0.99
 
 
 class Turned(NamedTuple):
@@ -19,13 +18,15 @@ class Turned(NamedTuple):
 
     Attributes:
       hyper: hyperparameters of the base optimizer, see `Rule.update`.
-      clip: gradient-norm threshold over its reference, [N, G]; None never clips.
+      clip: gradient-norm threshold over its reference, [N, G]; None never clips, nor does 1 or more.
       keep: what is kept of the momentum after the step, [N, P]; None keeps all.
+      sketched: whether the sketch of the gradient is asked for.
     """
 
     hyper: Hyper
     clip: Tensor | None = None
     keep: Tensor | None = None
+    sketched: bool = True
 
 
 class InnerStep:
@@ -40,7 +41,7 @@ class InnerStep:
 
     def __call__(
         self, params: Tensor, slots: Slots, batch: Batch, turned: Turned, reference: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
         """Take one step, changing parameters and slots in place.
 
         Args:
@@ -51,13 +52,13 @@ class InnerStep:
           reference: slowly decaying maximum of each group's gradient norm, [N, G].
 
         Returns:
-          Losses, [N], the sketch of the gradient before clipping, [N, G, S], and the new reference.
+          Losses, [N], the sketch of the gradient before clipping, [N, G, S], or None, and the new reference.
         """
         loss, gradient = self.gradient(params, batch)
-        sketch = self.sketch(gradient)
-        if turned.clip is not None:
-            factor, reference = clip_factor(sketch, turned.clip, reference)
-            gradient.mul_(self.layout.spread(factor))
+        sketch = self.sketch(gradient) if turned.sketched or turned.clip is not None else None
+        if turned.clip is not None and sketch is not None:
+            factor, reference = clip_factor(torch.linalg.vector_norm(sketch, dim=-1), turned.clip, reference)
+            self.layout.scale_(gradient, factor)
         self.rule.update(params, gradient, slots, turned.hyper)
         if turned.keep is not None and self.rule.momentum_slot is not None:
             slots[self.rule.momentum_slot].mul_(turned.keep)
@@ -79,21 +80,3 @@ class InnerStep:
     def sketch(self, flat: Tensor) -> Tensor:
         """Return the sketched coordinates, [N, G, S], of a gradient or of parameters, [N, P]."""
         return flat.index_select(1, self._index).view(-1, *self._mask.shape).mul_(self._mask)
-
-
-def clip_factor(sketch: Tensor, clip: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what keeps every group's gradient norm at most `clip` times its reference, and the new reference.
-
-    Args:
-      sketch: of the gradient, [N, G, S].
-      clip: threshold over the reference, [N, G].
-      reference: slowly decaying maximum of the norms, [N, G]; this norm counts before it is compared.
-
-    Returns:
-      What the gradient is to be multiplied by, [N, G], 1 where the norm is no larger; the reference, [N, G].
-    """
-    norm = torch.linalg.vector_norm(sketch, dim=-1)
-    # A non-finite norm must not stay in the reference.
-    reference = torch.maximum(reference * CLIP_DECAY, norm.nan_to_num(0.0, 0.0, 0.0))
-    threshold = clip * reference
-    return torch.where(norm > threshold, threshold / norm, 1.0), reference

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from optenv.control.clipping import decayed_reference
 from optenv.control.knobs import shifted
 from optenv.control.signals import Interval, loss_statistics, update_ratio
 from optenv.control.sketch import SketchMemory
@@ -98,23 +100,40 @@ class BatchedTrainer:
         """
         last, losses = state.last_loss, []
         index = self._minibatches(state, num_steps)
-        for t, turned in enumerate(self._turned(state, rate, values, num_steps)):
-            loss, sketch, state.clip_reference = self._advance(
-                state.params, state.slots, self._batch(state, index[t]), turned, state.clip_reference
-            )
-            losses.append(loss)
+        with denormals_flushed():
+            for t, turned in enumerate(self._turned(state, rate, values, num_steps)):
+                loss, sketch, state.clip_reference = self._advance(
+                    state.params, state.slots, self._batch(state, index[t]), turned, state.clip_reference
+                )
+                losses.append(loss)
+        if "clip" in values:
+            norm = torch.linalg.vector_norm(sketch, dim=-1)
+            state.clip_reference = decayed_reference(state.clip_reference, norm, num_steps)
         state.step += num_steps
         state.last_loss = losses[-1]
         history = torch.stack(losses).double().cpu().numpy()
         mean, noise = loss_statistics(history, last.double().cpu().numpy())
         return Interval(num_steps, mean, noise, state.memory.advance(sketch, self._step.sketch(state.params)))
 
-    def evaluate(self, state: RunState, split: str = "valid") -> Array:
-        """Return the loss of every run, [N] float64, on its validation set or (split "probe") the first part of it."""
+    def evaluate(self, state: RunState, split: str = "valid", runs: Array | None = None) -> Array:
+        """Return losses on the validation set or (split "probe") the first part of it.
+
+        Args:
+          state: N runs.
+          split: "valid" or "probe".
+          runs: indices of those that are asked for, [n]; by default all.
+
+        Returns:
+          [n] float64.
+        """
         limit = probe_size(self.task) if split == "probe" else None
-        data = tuple(t[:, :limit].expand(len(state), *t[:, :limit].shape[1:]) for t in state.valid)
+        params, valid, losses = state.params, tuple(t[:, :limit] for t in state.valid), self._losses
+        if runs is not None and len(runs) < len(state):
+            params, valid = params[runs], valid if state.shared else tuple(t[runs] for t in valid)
+            losses = self._step.losses  # a program compiled for every number of runs would not pay
+        data = tuple(t.expand(len(params), *t.shape[1:]) for t in valid)
         with torch.no_grad():
-            return self._losses(state.params, data).double().cpu().numpy()
+            return losses(params, data).double().cpu().numpy()
 
     def first_update_ratio(self, state: RunState, rate: Array) -> Array:
         """Return the norm of the model's first update at the base rate over that of its weights, [N, G].
@@ -146,14 +165,17 @@ class BatchedTrainer:
         """Yield what the knobs set in each inner step."""
         factor = values.get("scale", 1.0) * (1.0 - values.get("dampen", 0.0))
         own = {**self.base, **self._shifted(values)}
-        clip = self._tensor(values["clip"]) if "clip" in values else None
+        clip = self._tensor(values["clip"]) if (values.get("clip", np.ones(1)) < 1.0).any() else None
         keep = self._spread(self._tensor(1.0 - values["dampen"])) if "dampen" in values else None
         steps = state.step[:, None] + np.arange(1.0, num_steps + 1)[:, None, None]  # [k, N, 1]
         corrections = {name: self._tensor(value) for name, value in self.rule.corrections(own, steps).items()}
         for t, base_rate in enumerate(np.broadcast_to(rate, (num_steps, len(state)))):
             if t == 0 or rate.ndim == 2:
                 hyper = self._hyper({**own, "lr": base_rate[:, None] * factor})
-            yield Turned(hyper | {name: self._spread(value[t]) for name, value in corrections.items()}, clip, keep)
+            # A compiled step is one program, with the sketch or without.
+            sketched = t == num_steps - 1 or isinstance(self._advance, Compiled)
+            own_hyper = hyper | {name: self._spread(value[t]) for name, value in corrections.items()}
+            yield Turned(own_hyper, clip, keep, sketched)
 
     def _hyper(self, values: GroupHyper) -> Hyper:
         read = self.rule.coefficients(values)
@@ -169,6 +191,21 @@ class BatchedTrainer:
     def _spread(self, value: Tensor) -> Tensor:
         """Make a number per run, [N, 1], or per group, [N, G], ready to meet the parameters, [N, P]."""
         return value if value.shape[1] == 1 else self.layout.spread(value)
+
+
+@contextmanager
+def denormals_flushed() -> Iterator[None]:
+    """Take numbers below 1e-38 as 0 inside, on this thread, and leave the processor's setting as it was.
+
+    The momentum of a unit that gets no gradient decays into them, and each costs the processor as much as a
+    hundred others.
+    """
+    already = bool(torch.full((1,), 1e-38).mul_(0.1) == 0.0)  # torch tells in no other way
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(already)
 
 
 def _keep_freed_memory() -> None:

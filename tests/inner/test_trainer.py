@@ -9,7 +9,7 @@ import torch
 from optenv import tasks
 from optenv.env.cohorts import Cohorts
 from optenv.inner.optimizers import OPTIMIZERS, base_values, get_rule
-from optenv.inner.trainer import BatchedTrainer
+from optenv.inner.trainer import BatchedTrainer, denormals_flushed
 
 KNOBS = ("scale", "clip", "dampen")
 N, STEPS = 5, 4
@@ -107,7 +107,7 @@ def test_rows_restarted_in_any_order_hold_fresh_runs_and_the_others_stay():
             cohorts.trainer(m).evaluate(cohorts.trainer(m).start(seeds(s)))[0]
             for m, s in zip(member, seed, strict=True)
         ]
-        np.testing.assert_allclose(cohorts.evaluate(8, "valid"), expected, rtol=1e-5)
+        np.testing.assert_allclose(cohorts.evaluate(np.arange(8), "valid"), expected, rtol=1e-5)
         assert sorted(np.concatenate([own for own, _ in cohorts._states.values()]).tolist()) == list(range(8))
 
 
@@ -123,3 +123,19 @@ def test_compiled_steps_are_the_eager_ones_up_to_rounding():
         np.testing.assert_allclose(a.loss, b.loss, rtol=1e-4)
         np.testing.assert_allclose(a.products.ww, b.products.ww, rtol=1e-4)
     np.testing.assert_allclose(eager.evaluate(states[0], "probe"), compiled.evaluate(states[1], "probe"), rtol=1e-4)
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_denormals_are_flushed_inside_and_the_setting_is_restored(before):
+    def vanishes():
+        return bool(torch.full((1,), 1e-38).mul_(0.1) == 0.0)
+
+    if not torch.set_flush_denormal(before):
+        pytest.skip("this processor cannot flush denormal numbers")
+    try:
+        with pytest.raises(KeyError), denormals_flushed():
+            assert vanishes()
+            raise KeyError
+        assert vanishes() == before
+    finally:
+        torch.set_flush_denormal(False)
