@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: test train clean
+.PHONY: test train playground clean
 
 # One thread per process: pytest already fills two cores with its workers.
 test: export OMP_NUM_THREADS := 1
@@ -14,6 +14,9 @@ test: $(INSTALLED)
 
 train: $(INSTALLED)
 	$(BIN)/python train_agent.py
+
+playground: $(INSTALLED)
+	$(BIN)/optcontrol playground
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

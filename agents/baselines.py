@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -53,6 +53,17 @@ class ReduceOnPlateau(Controller):
         self._scale = np.maximum(np.where(over, self._factor * self._scale, self._scale), SCALE.low)
         return broadcast(scale_action(self._scale)[:, None], observation)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return how long each run has waited, and its scale, [N] each."""
+        return {"waited": self._waited, "scale": self._scale}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self._waited, self._scale = np.array(state["waited"]), np.array(state["scale"])
+
+    def regroup(self, sources: Array) -> None:
+        """Go on: all groups of a run share its scale."""
+
 
 class RandomScale(Controller):
     """Draw every group's scale anew in every control step: an action uniform in [-spread, spread].
@@ -83,6 +94,17 @@ class RandomScale(Controller):
         num_runs, num_groups = observation.shape[:2]
         action = self._generator.uniform(-self._spread, self._spread, (num_groups, 1))
         return np.repeat(action[None], num_runs, axis=0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the sequence is."""
+        return {"generator": self._generator.bit_generator.state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self._generator.bit_generator.state = state["generator"]
+
+    def regroup(self, sources: Array) -> None:
+        """Go on with the sequence."""
 
 
 class BestStatic(Controller):

@@ -20,6 +20,7 @@ SIZES = ((1, 1), (3, 2), (2, 47))
 LOW = np.array([feature.low for feature in FEATURES.values()], np.float32)
 HIGH = np.array([feature.high for feature in FEATURES.values()], np.float32)
 STEPS = 6
+LONG = 12
 EPISODES = 300
 # Policies compute in whatever order their matrix products choose, which differs with the size of a batch.
 ROUNDING = 1e-5
@@ -33,10 +34,11 @@ def check_controller(make: Make, *, load: Load = load_controller, seed: int = 0)
     """Check that a controller keeps the contract of `optenv.control.controller.Controller`.
 
     Its actions have the shape [N, G, knobs] and are finite and in [-1, 1], for any number of groups and
-    also for observations at their bounds; the order and the size of a batch do not matter (except to a
-    learner, whose exploration differs by run); `reset` forgets; what `save` writes acts as the
-    controller does. With `neutral_untrained` it acts 0 before it has learned; with `learns`, `learn`
-    makes it better at a bandit.
+    also for observations at their bounds; the order and the size of a batch do not matter; `reset`
+    forgets; what `save` writes acts, and learns, as the controller does. With `neutral_untrained` it acts
+    0 before it has learned; with `learns`, `learn` makes it better at a bandit, a reward that is not finite
+    does not spoil it, and `state_dict` resumes it in the midst of a run. Of a learner, what concerns the
+    order of a batch and forgetting holds before its first reward: it then explores, and its lessons stay.
 
     Args:
       make: makes the controller, always the same one.
@@ -91,9 +93,7 @@ def valid_actions(make: Make, load: Load, generator: np.random.Generator) -> Ite
 
 def batch_order(make: Make, load: Load, generator: np.random.Generator) -> Iterator[str]:
     """Run i acts the same wherever it stands in a batch, and alone."""
-    if make().learns:
-        return
-    seen, order = observations(generator, 5, 3), generator.permutation(5)
+    seen, order = observations(generator, 5, 3, LONG), generator.permutation(5)
     action = play(make(), seen)
     if not np.allclose(play(make(), seen[:, order]), action[:, order], atol=ROUNDING):
         yield "expected the actions of a batch in another order to be the same in that order"
@@ -110,12 +110,10 @@ def same_again(make: Make, load: Load, generator: np.random.Generator) -> Iterat
 
 def reset_forgets(make: Make, load: Load, generator: np.random.Generator) -> Iterator[str]:
     """What was observed before a reset has no effect after it."""
-    if make().learns:
-        return  # what it has learned stays
-    controller, seen = make(), observations(generator, 3, 2)
+    controller, seen = make(), observations(generator, 3, 2, LONG)
     expected = play(make(), seen)
     for size in ((3, 2), (2, 4)):
-        play(controller, observations(generator, *size))
+        play(controller, observations(generator, *size, LONG))
         if not np.array_equal(play(controller, seen), expected):
             yield f"expected reset to forget an episode of [runs, groups] = {size}"
 
@@ -139,6 +137,40 @@ def saved_and_loaded(make: Make, load: Load, generator: np.random.Generator) -> 
         yield f"expected the interface {controller.interface}; received {loaded.interface}"
     if not np.array_equal(play(loaded, seen), play(controller, seen)):
         yield "expected the loaded controller to act as the saved one"
+    for each in (controller, loaded):
+        each.learn(-np.ones(3), np.ones(3, bool))
+    if not np.array_equal(play(loaded, seen), play(controller, seen)):
+        yield "expected the loaded controller to learn as the saved one"
+
+
+def resumed(make: Make, load: Load, generator: np.random.Generator) -> Iterator[str]:
+    """A learner's state, taken in the midst of a run, goes on as the learner does."""
+    controller, other = make(), make()
+    if not controller.learns:
+        return
+    seen = observations(generator, 3, 2, 2 * LONG)
+    play(controller, seen[:LONG])
+    controller.learn(np.ones(3), np.zeros(3, bool))
+    state = {name: np.copy(value) for name, value in controller.state_dict().items()}
+    other.reset(3, 2)
+    other.load_state_dict(state)
+    for view in seen[LONG:]:
+        if not np.array_equal(controller.act(view), other.act(view)):
+            yield "expected state_dict to hold all that a run under way depends on"
+            return
+
+
+def bad_rewards(make: Make, load: Load, generator: np.random.Generator) -> Iterator[str]:
+    """A learner that is paid NaN or infinity goes on acting."""
+    controller = make()
+    if not controller.learns:
+        return
+    for reward in (np.nan, np.inf, -np.inf, 1.0):
+        action = play(controller, observations(generator, 3, 2))
+        if not (np.abs(action) <= 1.0).all():
+            yield f"expected numbers in [-1, 1] after bad rewards; received {action.min()} to {action.max()}"
+            return
+        controller.learn(np.array([reward, 0.0, 1.0]), np.zeros(3, bool))
 
 
 def neutral_untrained(make: Make, load: Load, generator: np.random.Generator) -> Iterator[str]:
@@ -168,4 +200,14 @@ def _episode(controller: Controller, seen: Array) -> float:
     return float(np.mean(rewards))
 
 
-CHECKS = (valid_actions, batch_order, same_again, reset_forgets, saved_and_loaded, neutral_untrained, learning)
+CHECKS = (
+    valid_actions,
+    batch_order,
+    same_again,
+    reset_forgets,
+    saved_and_loaded,
+    resumed,
+    neutral_untrained,
+    bad_rewards,
+    learning,
+)

@@ -1,14 +1,18 @@
-"""The command line: `optcontrol train`, `optcontrol compare`, `optcontrol list`."""
+"""The command line: `optcontrol train`, `compare`, `benchmark`, `plot`, `playground` and `list`."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+from agents import benchmark
+from agents.playground import launch
 from optenv import tasks
 from optenv.benchmark.compare import REFERENCE, check_case
 from optenv.benchmark.suites import Case, Suite, get_suite
@@ -18,8 +22,11 @@ from optenv.errors import unknown_name
 from optenv.inner.optimizers import OPTIMIZERS
 from optenv.rewards import REWARDS
 
-if TYPE_CHECKING:
-    from agents.training import TrainSettings
+# Who trains an agent, where it is not reinforcement learning; a module with train, read_settings and from_options.
+TRAININGS = {"garo": "agents.garo.training", "opt2vec": "agents.opt2vec.training"}
+REINFORCEMENT = "agents.training"
+Options = tuple[tuple[str, float], ...]
+_TORCH_NAMES = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop", "adagrad": "Adagrad"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="command")
     add_train(commands.add_parser("train", help="train a controller and evaluate it"))
     add_compare(commands.add_parser("compare", help="run controllers side by side"))
+    benchmark.add_options(commands.add_parser("benchmark", help="judge controllers against tuned and untuned methods"))
+    add_plot(commands.add_parser("plot", help="draw a controlled optimizer's trace, or a training's curves"))
+    launch.add_options(commands.add_parser("playground", help="look at optimizers and controllers in a browser"))
     listing = commands.add_parser("list", help="list tasks, optimizers, knobs, features, rewards and controllers")
     listing.set_defaults(run=_list)
     return run(parser, arguments)
@@ -50,7 +60,8 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None)
 
 def add_train(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Give `parser` the options of a training; the defaults train PPO on the synthetic train split."""
-    parser.add_argument("--agent", default="ppo", help="ppo, recurrent_ppo, sac or td3 (default: %(default)s)")
+    known = ", ".join(("ppo", "recurrent_ppo", "sac", "td3", *TRAININGS))
+    parser.add_argument("--agent", default="ppo", help=f"{known} (default: %(default)s)")
     parser.add_argument("--task", nargs="*", default=[], metavar="NAME", help="default: the train split")
     parser.add_argument("--optimizer", nargs="*", default=["adamw"], metavar="NAME", help="default: adamw")
     parser.add_argument("--knobs", nargs="*", default=["scale"], metavar="NAME", help="default: scale")
@@ -59,7 +70,8 @@ def add_train(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
                         help="of the weights' norm; 0 starts from the base rate (default: %(default)s)")  # fmt: skip
     parser.add_argument("--lr", nargs="*", type=float, default=[1e-3], help="base rate, or range")
     parser.add_argument("--reward", default="tempered_decrease", help="see `optcontrol list` (default: %(default)s)")
-    parser.add_argument("--rollouts", type=int, default=None, help="length of the training")
+    parser.add_argument("--rollouts", type=int, default=None,
+                        help="length of the training; of garo generations, of opt2vec meta-steps")  # fmt: skip
     parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of everything (default: %(default)s)")
     parser.add_argument(
@@ -76,15 +88,25 @@ def add_train(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 def _train(options: argparse.Namespace) -> None:
     from agents.registry import load
     from agents.report import evaluate, write_report
-    from agents.training import read_settings, train
 
-    suite = get_suite(options.suite)
+    get_suite(options.suite)  # a wrong name is to be known before the training
     folder = options.resume or options.out or Path("runs") / f"{options.agent}-{options.seed}"
-    settings = read_settings(folder) if options.resume else _settings(options)
-    path = train(settings, folder, resume=options.resume is not None)
+    training = _training(_agent_of(folder) if options.resume else options.agent)
+    settings = training.read_settings(folder) if options.resume else training.from_options(options)
+    path = training.train(settings, folder, resume=options.resume is not None)
     print(f"\nThe controller is in {path}; it is evaluated on tasks it was never trained on.")
-    print("\n" + write_report(evaluate(load(path), suite, workers=max(1, options.workers)), folder))
-    print(f"Table, CSV and picture are in {folder}. Use it so:\n{_usage(path)}")
+    name, hyper = settings.base
+    suite = _on(get_suite(options.suite), name, hyper)
+    rows = evaluate(load(path), suite, workers=max(1, options.workers))
+    print("\n" + write_report(rows, folder, optimizer=_TORCH_NAMES.get(name, name)))
+    print(f"Table, CSV and picture are in {folder}. Use it so:\n{_usage(path, name, hyper)}")
+
+
+def _on(suite: Suite, optimizer: str, options: Options) -> Suite:
+    """Put a base optimizer in the place of AdamW, the suites' usual one."""
+    usual = Case.optimizer
+    cases = (replace(c, optimizer=optimizer, options=options) if c.optimizer == usual else c for c in suite.cases)
+    return replace(suite, cases=tuple(cases))
 
 
 def add_compare(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -119,6 +141,20 @@ def _compare(options: argparse.Namespace) -> None:
     print(f"Table, CSV and picture are in {options.out}.")
 
 
+def add_plot(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Give `parser` what is to be drawn."""
+    parser.add_argument("recorded", type=Path, metavar="RUN", help="a trace (.jsonl), or the folder of a training")
+    parser.add_argument("--out", type=Path, default=None, metavar="PNG", help="default: beside RUN's file, or in it")
+    parser.set_defaults(run=_plot)
+    return parser
+
+
+def _plot(options: argparse.Namespace) -> None:
+    from agents.plot import plot
+
+    print(f"The picture is in {plot(options.recorded, options.out)}.")
+
+
 def _suite(options: argparse.Namespace) -> Suite:
     """Return the suite asked for, with what the options put in its place.
 
@@ -140,22 +176,22 @@ def _suite(options: argparse.Namespace) -> Suite:
     return replace(suite, cases=cases, rates=rates, num_seeds=options.seeds or suite.num_seeds)
 
 
-def _settings(options: argparse.Namespace) -> TrainSettings:
-    from agents.training import TrainSettings
-
-    lr = options.lr[0] if len(options.lr) == 1 else options.lr
-    settings = TrainSettings(
-        agent=options.agent, tasks=options.task, optimizers=options.optimizer, knobs=options.knobs, lr=lr,
-        control=options.control, first_update=options.first_update or None, reward=options.reward,
-        workers=options.workers, seed=options.seed,
-    )  # fmt: skip
-    return settings if options.rollouts is None else replace(settings, rollouts=options.rollouts)
+def _training(agent: str) -> Any:
+    return import_module(TRAININGS.get(agent, REINFORCEMENT))
 
 
-def _usage(path: Path) -> str:
+def _agent_of(folder: Path) -> str:
+    """Return the agent of a run folder; what is wrong with one that names none, its training says."""
+    path = folder / "settings.json"
+    return str(json.loads(path.read_text()).get("agent")) if path.is_file() else ""
+
+
+def _usage(path: Path, optimizer: str, options: Options) -> str:
+    name = f"torch.optim.{_TORCH_NAMES[optimizer]}" if optimizer in _TORCH_NAMES else optimizer
+    arguments = "".join(f", {key}={value:g}" for key, value in options)
     return (
         "\n    import agents, optenv, torch\n"
-        "    opt = optenv.ControlledOptimizer(torch.optim.AdamW(optenv.layer_groups(model)),\n"
+        f"    opt = optenv.ControlledOptimizer({name}(optenv.layer_groups(model){arguments}),\n"
         f'                                     agents.load("{path}"), total_steps=2000)\n'
         "    loss.backward(); opt.step(loss=loss); opt.zero_grad()\n"
     )

@@ -11,6 +11,7 @@ import numpy as np
 from optenv import tasks
 
 BUDGETS = (160, 240, 320, 480, 640, 800)
+OPTIONS = {"sgd": {"momentum": 0.9}}  # as it is used where it is used
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +40,11 @@ class Curriculum:
         if isinstance(task, tasks.Family):
             task = task.member(int(generator.integers(task.num_members)))
         budget = int(generator.choice(np.array(self.budgets), p=self._shares()))
+        optimizer = str(generator.choice(np.array(self.optimizers)))
         return self.settings | {
             "task": task,
-            "optimizer": str(generator.choice(np.array(self.optimizers))),
+            "optimizer": optimizer,
+            "optimizer_options": OPTIONS.get(optimizer),
             "groups": str(generator.choice(np.array(self.groupings))),
             "num_inner_steps": budget,
             "steps_per_action": max(1, budget // self.decisions),

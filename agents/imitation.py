@@ -18,12 +18,12 @@ FITTING_STEPS = 400
 BATCH = 2048
 
 
-def warmup_linear(observation: Array, peak: float = 3.0, decisions: int = 40) -> Array:
+def warmup_linear(observation: Array, peak: float | Array = 3.0, decisions: int = 40) -> Array:
     """Rise by `peak` nats in the first decisions, then fall linearly to 0 at the end of the budget.
 
     Args:
       observation: raw views of groups, [rows, features].
-      peak: log of the highest scale over the first.
+      peak: log of the highest scale over the first; one number, or one per row.
       decisions: control steps of a run.
 
     Returns:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
@@ -99,11 +99,17 @@ def summary(rows: Sequence[Row], method: str, reference: str = REFERENCE) -> flo
     return geometric_mean(np.array([value for values in by_task.values() for value in values.values()]))
 
 
-def write_report(rows: Sequence[Row], folder: Path) -> str:
-    """Write `evaluation.csv`, `evaluation.md` and `evaluation.png`, and return the table."""
+def write_report(rows: Sequence[Row], folder: Path, *, optimizer: str = "AdamW") -> str:
+    """Write `evaluation.csv`, `evaluation.md` and `evaluation.png`, and return the table.
+
+    Args:
+      rows: of `evaluate`.
+      folder: where they go.
+      optimizer: the base optimizer, as it is called in text.
+    """
     lines = [f"- {method}: {summary(rows, method):.3g}" for method in method_names(rows)]
     text = (
-        "Final validation loss over that of AdamW with warm-up and cosine, its rate tuned for each task\n"
+        f"Final validation loss over that of {optimizer} with warm-up and cosine, its rate tuned for each task\n"
         "(1.00 = equal to the tuned optimizer), by base learning rate; geometric mean over seeds:\n\n"
         f"{format_table(rows)}\n\nGeometric mean over tasks and base rates:\n\n" + "\n".join(lines) + "\n"
     )
@@ -126,7 +132,7 @@ def _write(rows: Sequence[Row], path: Path, text: str) -> str:
     """Write the rows, the text and a picture beside each other, and return the text."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=["task", "method", "rate", "seed", "loss"])
+        writer = csv.DictWriter(file, fieldnames=[field.name for field in fields(Row)])
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
     path.with_suffix(".md").write_text(text)

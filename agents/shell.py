@@ -67,3 +67,7 @@ class OptimizerShell(Optimizer):
             return
         for p in (p for group in self.param_groups for p in group["params"] if p.grad is not None):
             p.grad = None if set_to_none else torch.zeros_like(p.grad)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy and pickle everything but the hooks, as torch's optimizers do."""
+        return {name: value for name, value in self.__dict__.items() if not name.endswith("_hooks")}

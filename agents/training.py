@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,15 @@ from agents.algorithms import Algorithm, export_policy, get_algorithm
 from agents.checkpoint import NAME, load_checkpoint, save_checkpoint
 from agents.curriculum import BUDGETS, Curriculum
 from agents.group_env import GroupVecEnv
-from agents.imitation import imitate, warmup_linear
+from agents.hindsight import collect, fit
+from agents.imitation import Teacher, imitate, warmup_linear
 from agents.slots import ROWS
 from optenv import tasks
 from optenv.control.controller import Interface
 
 SETTINGS = "settings.json"
 CONTROLLER = "controller.safetensors"
+TRIALS = "trials.npz"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,8 @@ class TrainSettings:
       decisions: control steps of a run.
       head_start: whether PPO first imitates a plain schedule, where that is defined: relative control,
         `scale` the first knob, a first update given.
+      hindsight: tasks on which the schedule is first tried at several peaks, for a teacher that knows which was best;
+        0 imitates one peak for all.
       rollouts: training rollouts, of `decisions` control steps in every environment.
       slots: environments at a time.
       workers: processes that run them.
@@ -63,6 +68,7 @@ class TrainSettings:
     reward: str = "tempered_decrease"
     decisions: int = 40
     head_start: bool = True
+    hindsight: int = 160
     rollouts: int = 45
     slots: int = 8
     workers: int = 2
@@ -75,6 +81,11 @@ class TrainSettings:
         return Interface(
             knobs=tuple(self.knobs), control=self.control, first_update=self.first_update, decisions=self.decisions
         )
+
+    @property
+    def base(self) -> tuple[str, tuple[tuple[str, float], ...]]:
+        """The base optimizer that it is judged on, the first of those it is trained on, and its hyperparameters."""
+        return self.optimizers[0], ()
 
     @property
     def imitates(self) -> bool:
@@ -120,8 +131,13 @@ def train(settings: TrainSettings, folder: Path, *, resume: bool = False, progre
     groups = GroupVecEnv(settings.curriculum, slots=settings.slots, workers=settings.workers, seed=settings.seed)
     env = VecNormalize(groups, norm_reward=False)
     try:
-        model = load_checkpoint(folder, env, algorithm) if resume else _new_model(algorithm, env, settings, folder)
         (folder / SETTINGS).write_text(json.dumps(asdict(settings), indent=2) + "\n")
+        if not resume:
+            (folder / TRIALS).unlink(missing_ok=True)
+        begun = resume and (folder / NAME).is_file()
+        model = (
+            load_checkpoint(folder, env, algorithm) if begun else _new_model(algorithm, env, settings, folder, progress)
+        )
         started = time.monotonic()
         callbacks: list[BaseCallback] = [_Checkpoints(folder, env, algorithm, settings)]
         if progress:
@@ -149,7 +165,18 @@ def read_settings(folder: Path) -> TrainSettings:
     return TrainSettings(**json.loads(path.read_text()))
 
 
-def _new_model(algorithm: Algorithm, env: VecNormalize, settings: TrainSettings, folder: Path) -> Any:
+def from_options(options: argparse.Namespace) -> TrainSettings:
+    """Turn the options of a command line into settings; see `agents.cli.add_train`."""
+    lr = options.lr[0] if len(options.lr) == 1 else options.lr
+    settings = TrainSettings(
+        agent=options.agent, tasks=options.task, optimizers=options.optimizer, knobs=options.knobs, lr=lr,
+        control=options.control, first_update=options.first_update or None, reward=options.reward,
+        workers=options.workers, seed=options.seed,
+    )  # fmt: skip
+    return settings if options.rollouts is None else replace(settings, rollouts=options.rollouts)
+
+
+def _new_model(algorithm: Algorithm, env: VecNormalize, settings: TrainSettings, folder: Path, progress: bool) -> Any:
     try:
         import tensorboard  # noqa: F401
 
@@ -162,8 +189,17 @@ def _new_model(algorithm: Algorithm, env: VecNormalize, settings: TrainSettings,
     common: dict[str, Any] = {"seed": settings.seed, "device": "cpu", "tensorboard_log": log}
     model = algorithm.load_class()(algorithm.policy, env, **common, **keywords)
     if settings.imitates and algorithm.name == "ppo":
-        imitate(model, env, warmup_linear, decisions=settings.decisions, seed=settings.seed)
+        teacher = _teacher(settings, folder, progress)
+        imitate(model, env, teacher, decisions=settings.decisions, seed=settings.seed)
     return model
+
+
+def _teacher(settings: TrainSettings, folder: Path, progress: bool) -> Teacher:
+    if settings.hindsight == 0:
+        return warmup_linear
+    trials = collect(settings.curriculum, settings.interface, folder / TRIALS, number=settings.hindsight,
+                     workers=settings.workers, seed=settings.seed, progress=progress)  # fmt: skip
+    return fit(trials, seed=settings.seed)
 
 
 def _export(algorithm: Algorithm, model: Any, settings: TrainSettings, folder: Path, seconds: float) -> Path:

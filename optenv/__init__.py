@@ -3,15 +3,18 @@
 from importlib import import_module
 from typing import Any
 
-from gymnasium.envs.registration import register
-
 __version__ = "0.1.0"
 
-register(
-    id="OptControl-v0",
-    entry_point="optenv.env:OptControlEnv",
-    vector_entry_point="optenv.env:OptControlVectorEnv",
-)
+try:
+    from gymnasium.envs.registration import register
+except ImportError:  # a brain steering a run in numpy alone needs no environment
+    pass
+else:
+    register(
+        id="OptControl-v0",
+        entry_point="optenv.env:OptControlEnv",
+        vector_entry_point="optenv.env:OptControlVectorEnv",
+    )
 
 _PUBLIC = {
     "ControlledOptimizer": "optenv.wrapper",

@@ -22,7 +22,10 @@ LAYERS = (
     ("optenv.errors",),
 )
 ROW = {room: row for row, rooms in enumerate(LAYERS) for room in rooms}
-HEAVY = {"matplotlib", "moviepy", "pandas", "sb3_contrib", "sklearn", "stable_baselines3", "streamlit", "tensorboard"}
+HEAVY = {
+    "matplotlib", "moviepy", "optuna", "pandas", "plotly", "pytorch_optimizer", "ray", "sb3_contrib", "sklearn",
+    "stable_baselines3", "streamlit", "tensorboard", "transformers",
+}  # fmt: skip
 FILES = sorted(file for package in ("optenv", "agents") for file in (ROOT / package).rglob("*.py"))
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from agents.adaptive.rules import Spec, decades, limited, parse
+from agents.adaptive.rules import Rule, Spec, decades, limited, parse
 from agents.adaptive.sense import Sense, Windows, check_cycle, cycle
 from agents.schedules import broadcast, scale_action
 from optenv.control.controller import Controller, Interface
@@ -18,6 +19,10 @@ KNOBS_MOVED = {"scale": ("lr",), "momentum": ("momentum", "beta1"), "beta2": ("b
 WINDOWS = Windows(fast=1.0, slow=4.0, trend=2.0)
 BURST_MEMORY = 0.9
 _SURE = 1.0 - 1e-6
+
+
+def _parsed(specs: dict[str, Spec]) -> list[Rule]:
+    return [rule for target, spec in specs.items() for rule in parse(target, spec)]
 
 
 class AdaptiveController(Controller):
@@ -39,9 +44,18 @@ class AdaptiveController(Controller):
           ValueError: if a rule is unknown, or a cycle number not a positive whole number.
         """
         specs = {"lr": lr_rule, "momentum": momentum_rule, "betas": betas_rule, "alpha": alpha_rule, "wd": wd_rule}
-        self._rules = [rule for target, spec in specs.items() for rule in parse(target, spec)]
+        self._specs, self._rules = specs, _parsed(specs)
         self._cycle = check_cycle(cycle_length, cycle_mult)
         self.reset(0, 0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy and pickle the rules' names: a rule is a function, which cannot be."""
+        return {name: value for name, value in vars(self).items() if name != "_rules"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore what `__getstate__` returned."""
+        vars(self).update(state)
+        self._rules = _parsed(self._specs)
 
     def reset(self, num_runs: int, num_groups: int) -> None:
         """Begin new curves."""
@@ -55,6 +69,19 @@ class AdaptiveController(Controller):
         self._time += 1
         statistics = replace(self._sense.statistics(), burst=self._curve.burst, once=once, restarted=restarted)
         return broadcast(_action(limited(decades(self._rules, statistics)), len(observation)), observation)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the curves, their statistics and the time."""
+        return {"sense": dict(self._sense.values), "curve": dict(vars(self._curve)), "time": self._time}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self._sense.values = dict(state["sense"])
+        vars(self._curve).update(state["curve"])
+        self._time = state["time"]
+
+    def regroup(self, sources: Array) -> None:
+        """Go on: all groups of a run share its curve."""
 
 
 class Curve:

@@ -62,17 +62,20 @@ class Sense:
     that is symmetric about a constant moves nothing in expectation, and nearly flat within two
     standard errors, so it moves little in between. Nothing is summed up without forgetting, so no
     bias, as of a skewed noise, can add up over a run.
+
+    Attributes:
+      values: the running averages by name, and how many values were counted.
     """
 
     def __init__(self, windows: Windows | None = None):
         """Begin a curve."""
         self._windows = windows or Windows()
         self._spread = white_noise_spread(self._windows)
-        self._state: dict[str, Value] = {"count": 0}
+        self.values: dict[str, Value] = {"count": 0}
 
     def update(self, x: Value, noise: Value | None = None) -> None:
         """Take in the next value, finite, and its noise variance where that is known."""
-        s = self._state
+        s = self.values
         if s["count"] == 0:
             s |= dict.fromkeys(("last", "fast", "slow", "first", "best", "worst"), x)
             s |= dict.fromkeys(("noise", "log_noise", "trend"), 0.0 * x) | {"count": 1}
@@ -91,11 +94,11 @@ class Sense:
     def _average(self, count: float, **values: Value) -> None:
         for name, value in values.items():
             weight = max(1.0 / getattr(self._windows, name), 1.0 / count)
-            self._state[name] = self._state[name] + (value - self._state[name]) * weight
+            self.values[name] = self.values[name] + (value - self.values[name]) * weight
 
     def statistics(self) -> Statistics:
         """Return what is known so far."""
-        s = self._state
+        s = self.values
         if s["count"] < 2:
             return Statistics()
         noise = np.sqrt(s["noise"])
@@ -107,11 +110,11 @@ class Sense:
 
     def state_dict(self) -> dict[str, float]:
         """Return the state as plain numbers."""
-        return {name: float(value) for name, value in self._state.items()}
+        return {name: float(value) for name, value in self.values.items()}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         """Restore what `state_dict` returned."""
-        self._state = dict(state)
+        self.values = dict(state)
 
 
 def clip(x: Value, low: float, high: float) -> Value:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from optenv import tasks
+from optenv.benchmark.losses import log_loss
 from optenv.benchmark.run import Outcome, Schedule, make_trainer, run_controller, run_schedule, warmup_cosine
 from optenv.benchmark.suites import Case, Suite
 from optenv.control.controller import Controller
@@ -25,13 +26,25 @@ REFERENCE = "tuned"
 
 @dataclass(frozen=True)
 class Row:
-    """One finished run: final validation loss, infinite if it diverged."""
+    """One finished run.
+
+    Attributes:
+      task: the task's name.
+      method: the method's.
+      rate: base learning rate.
+      seed: of the run.
+      loss: final validation loss, infinite if it diverged.
+      first: validation loss before the first step.
+      lower_bound: greatest known lower bound of the task's loss.
+    """
 
     task: str
     method: str
     rate: float
     seed: int
     loss: float
+    first: float = 1.0
+    lower_bound: float = 0.0
 
 
 @runtime_checkable
@@ -45,17 +58,23 @@ class Fitted(Protocol):
 Method = Controller | Schedule | Fitted
 
 
-def run_method(trainer: BatchedTrainer, method: Method, seeds: Array, rates: Array, total: int) -> Outcome:
-    """Run a controller or a schedule, one run per seed."""
+def run_method(
+    trainer: BatchedTrainer, method: Method, seeds: Array, rates: Array, total: int, *, samples: int = 0
+) -> Outcome:
+    """Run a controller or a schedule, one run per seed; for `samples` see `run_schedule`."""
     run = run_controller if isinstance(method, Controller) else run_schedule
-    return run(trainer, method, seeds, rates, total)  # type: ignore[arg-type]
+    return run(trainer, method, seeds, rates, total, samples=samples)  # type: ignore[arg-type]
 
 
 def tuning_losses(trainer: BatchedTrainer, method: Method, rates: Array, total: int) -> Array:
     """Return the final losses at each of the base rates on the tuning seeds, [R, S]."""
+    return _tuning_outcome(trainer, method, rates, total)[0]
+
+
+def _tuning_outcome(trainer: BatchedTrainer, method: Method, rates: Array, total: int) -> tuple[Array, Array]:
     seeds = np.tile(TUNING_SEEDS, len(rates))
-    loss = run_method(trainer, method, seeds, np.repeat(rates, len(TUNING_SEEDS)), total).loss
-    return loss.reshape(len(rates), -1)
+    outcome = run_method(trainer, method, seeds, np.repeat(rates, len(TUNING_SEEDS)), total)
+    return outcome.loss.reshape(len(rates), -1), outcome.first.reshape(len(rates), -1)
 
 
 def tune(trainer: BatchedTrainer, method: Method, total: int) -> float:
@@ -66,8 +85,8 @@ def tune(trainer: BatchedTrainer, method: Method, total: int) -> float:
     rates = np.array(TUNING_RATES)
     best = rates[0]
     for _ in range(4):
-        losses = tuning_losses(trainer, method, rates, total)
-        place = int(np.argmin(np.log(np.maximum(losses, 1e-30)).mean(axis=1)))
+        losses, first = _tuning_outcome(trainer, method, rates, total)
+        place = int(np.argmin(log_loss(losses, first, trainer.task.lower_bound).mean(axis=1)))
         best = rates[place]
         if 0 < place < len(rates) - 1:
             break
@@ -115,17 +134,16 @@ def check_case(case: Case) -> tasks.Task:
 
 
 def _trainer(case: Case) -> BatchedTrainer:
-    return make_trainer(check_case(case), case.optimizer, case.grouping)
+    return make_trainer(check_case(case), case.optimizer, case.grouping, **dict[str, Any](case.options))
 
 
 def _rows(
     case: Case, name: str, trainer: BatchedTrainer, method: Method, suite: Suite, rates: Sequence[float]
 ) -> list[Row]:
     every_seed, every_rate = np.tile(np.arange(suite.num_seeds), len(rates)), np.repeat(rates, suite.num_seeds)
-    loss = run_method(trainer, method, every_seed, every_rate, case.total).loss
-    return [
-        Row(case.task, name, float(r), int(s), float(x)) for r, s, x in zip(every_rate, every_seed, loss, strict=True)
-    ]
+    outcome = run_method(trainer, method, every_seed, every_rate, case.total)
+    runs = zip(every_rate.tolist(), every_seed.tolist(), outcome.loss.tolist(), outcome.first.tolist(), strict=True)
+    return [Row(case.task, name, *run, trainer.task.lower_bound) for run in runs]
 
 
 def ratios(rows: Sequence[Row], method: str, reference: str = REFERENCE) -> dict[str, dict[float, float]]:
@@ -145,15 +163,16 @@ def ratios(rows: Sequence[Row], method: str, reference: str = REFERENCE) -> dict
     logs: dict[str, dict[float, list[float]]] = {}
     for row in rows:
         if row.method == method:
-            log = _log_ratio(row.loss, losses[row.task, row.seed, row.rate * at_rate])
+            log = _log_ratio(row, losses[row.task, row.seed, row.rate * at_rate])
             logs.setdefault(row.task, {}).setdefault(row.rate, []).append(log)
     return {task: {rate: float(np.exp(np.mean(v))) for rate, v in rates.items()} for task, rates in logs.items()}
 
 
-def _log_ratio(loss: float, reference: float) -> float:
-    if np.isfinite(loss) and not np.isfinite(reference):
-        return np.nan
-    return np.log(max(loss, 1e-30)) - np.log(max(reference, 1e-30)) if np.isfinite(loss) else np.inf
+def _log_ratio(row: Row, reference: float) -> float:
+    if not np.isfinite(row.loss) or not np.isfinite(reference):
+        return np.inf if not np.isfinite(row.loss) else np.nan
+    own, other = (log_loss(loss, row.first, row.lower_bound) for loss in (row.loss, reference))
+    return float(own - other)
 
 
 def geometric_mean(values: Array) -> float:

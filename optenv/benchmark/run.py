@@ -9,7 +9,8 @@ import numpy as np
 
 from optenv.control.controller import Controller
 from optenv.control.loop import ControlLoop
-from optenv.inner.optimizers import base_values, get_rule
+from optenv.inner.optimizers import Rule, base_values, get_rule
+from optenv.inner.state import RunState
 from optenv.inner.trainer import BatchedTrainer
 from optenv.tasks.task import Task
 
@@ -26,21 +27,42 @@ class Outcome:
       loss: final validation loss, [N]; infinite where the run diverged.
       steps: inner steps at which the curve was sampled, [K].
       curve: mean minibatch loss between those steps, [K, N].
+      first: validation loss before the first step, [N].
+      valid_steps: inner steps after which the validation loss was measured, [V].
+      valid: the validation loss then, [V, N].
     """
 
     loss: Array
     steps: Array
     curve: Array
+    first: Array
+    valid_steps: Array
+    valid: Array
 
 
-def make_trainer(task: Task, optimizer: str = "adamw", grouping: str = "layer", **options: float) -> BatchedTrainer:
-    """Build a batched trainer of `task` under a base optimizer with the given hyperparameters."""
-    rule = get_rule(optimizer)
-    return BatchedTrainer(task, rule, base_values(rule, options), grouping=grouping)
+def make_trainer(
+    task: Task,
+    optimizer: str | Rule = "adamw",
+    grouping: str = "layer",
+    *,
+    device: str = "cpu",
+    **options: float,
+) -> BatchedTrainer:
+    """Build a batched trainer of `task` under a base optimizer with the given hyperparameters.
+
+    Args:
+      task: what is trained.
+      optimizer: a registered name, or a rule of one's own.
+      grouping: "layer" or "model".
+      device: where the runs are trained.
+      **options: hyperparameters besides the learning rate, by name.
+    """
+    rule = get_rule(optimizer) if isinstance(optimizer, str) else optimizer
+    return BatchedTrainer(task, rule, base_values(rule, options), grouping=grouping, device=device)
 
 
 def run_controller(trainer: BatchedTrainer, controller: Controller, seeds: Array, rates: Array, total: int,
-                   *, tell_total: bool = True) -> Outcome:  # fmt: skip
+                   *, tell_total: bool = True, samples: int = 0) -> Outcome:  # fmt: skip
     """Train one run per seed under a controller.
 
     Args:
@@ -50,6 +72,7 @@ def run_controller(trainer: BatchedTrainer, controller: Controller, seeds: Array
       rates: base learning rates, [N].
       total: budget in inner steps.
       tell_total: whether the controller observes the budget.
+      samples: how often the validation loss is measured before the end, at most.
     """
     seeds, rates = np.asarray(seeds, np.uint64), np.asarray(rates, float)
     state = trainer.start(seeds)
@@ -58,16 +81,17 @@ def run_controller(trainer: BatchedTrainer, controller: Controller, seeds: Array
     if controller.interface.first_update is not None:
         loop.start_at(trainer.first_update_ratio(state, rates))
     controller.reset(len(seeds), trainer.num_groups)
-    edges = control_edges(total, controller.interface.decisions)
-    curve = []
-    for steps in np.diff(edges):
-        interval = trainer.run(state, rates, loop.apply(controller.act(loop.observe())), int(steps))
+
+    def advance(first: int, last: int) -> Array:
+        interval = trainer.run(state, rates, loop.apply(controller.act(loop.observe())), last - first)
         loop.advance(interval)
-        curve.append(interval.loss)
-    return Outcome(_final(trainer.evaluate(state)), edges[1:], np.stack(curve))
+        return interval.loss
+
+    return _train(trainer, state, control_edges(total, controller.interface.decisions), advance, samples)
 
 
-def run_schedule(trainer: BatchedTrainer, schedule: Schedule, seeds: Array, rates: Array, total: int) -> Outcome:
+def run_schedule(trainer: BatchedTrainer, schedule: Schedule, seeds: Array, rates: Array, total: int,
+                 *, samples: int = 0) -> Outcome:  # fmt: skip
     """Train one run per seed under a learning-rate schedule and nothing else.
 
     Args:
@@ -76,14 +100,39 @@ def run_schedule(trainer: BatchedTrainer, schedule: Schedule, seeds: Array, rate
       seeds: of the runs, [N].
       rates: base learning rates, [N].
       total: budget in inner steps.
+      samples: how often the validation loss is measured before the end, at most.
     """
     seeds, rates = np.asarray(seeds, np.uint64), np.asarray(rates, float)
     state = trainer.start(seeds)
-    edges, curve = control_edges(total, CHUNKS), []
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+
+    def advance(first: int, last: int) -> Array:
         factor = schedule(np.arange(first, last) / total)
-        curve.append(trainer.run(state, factor[:, None] * rates, {}, int(last - first)).loss)
-    return Outcome(_final(trainer.evaluate(state)), edges[1:], np.stack(curve))
+        return trainer.run(state, factor[:, None] * rates, {}, last - first).loss
+
+    return _train(trainer, state, control_edges(total, CHUNKS), advance, samples)
+
+
+def _train(
+    trainer: BatchedTrainer, state: RunState, edges: Array, advance: Callable[[int, int], Array], samples: int
+) -> Outcome:
+    watched, curve, measured = sampled(edges, samples), [], [trainer.evaluate(state)]
+    for first, last in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        curve.append(advance(first, last))
+        if last in watched:
+            measured.append(trainer.evaluate(state))
+    valid = np.stack(measured)
+    final = np.where(np.isfinite(valid[-1]), valid[-1], np.inf)
+    return Outcome(final, edges[1:], np.stack(curve), valid[0], watched, valid[1:])
+
+
+def sampled(edges: Array, samples: int) -> Array:
+    """Choose the end and at most `samples` of the edges before it, evenly, the start left out.
+
+    >>> sampled(np.arange(0, 101, 10), 4).tolist()
+    [20, 40, 60, 80, 100]
+    """
+    places = np.linspace(0, len(edges) - 1, min(samples, len(edges) - 2) + 2)[1:]
+    return edges[np.unique(np.round(places).astype(int))]
 
 
 def control_edges(total: int, decisions: int) -> Array:
@@ -106,7 +155,3 @@ def warmup_cosine(progress: Array, warmup: float = 0.05) -> Array:
     rise = np.minimum((progress + 1e-3) / (warmup + 1e-3), 1.0)
     fall = 0.5 * (1.0 + np.cos(np.pi * np.clip((progress - warmup) / (1.0 - warmup), 0.0, 1.0)))
     return rise * fall
-
-
-def _final(loss: Array) -> Array:
-    return np.where(np.isfinite(loss), loss, np.inf)

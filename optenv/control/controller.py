@@ -62,9 +62,12 @@ class Controller(ABC):
       interface: what it observes and turns.
       neutral_untrained: whether it promises to act 0, whatever it observes, until it has learned something.
       learns: whether it claims to get better by `learn`.
+      authority: least and greatest scale over the user's rate that it asks a guard for; None: the range of the knob
+        `scale`, 0.01 to 10, or as far as the knob goes for one whose first update makes the user's rate irrelevant.
     """
 
     interface: Interface = Interface()
+    authority: tuple[float, float] | None = None
     neutral_untrained: bool = False
     learns: bool = False
 
@@ -85,6 +88,9 @@ class Controller(ABC):
 
     def learn(self, reward: Array, ended: Array) -> None:  # noqa: B027 - most controllers do not learn online
         """Take in the reward of the last action, [N], and whether the run ended with it, [N] bool."""
+
+    def alarm(self, lost: Array) -> None:  # noqa: B027 - most controllers leave this to a guard
+        """Take in which runs met a loss that is not finite since the last decision, [N] bool: no feature tells."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what it remembers of the runs under way, as numpy arrays and numbers; by default nothing.

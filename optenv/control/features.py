@@ -107,16 +107,24 @@ FEATURES: dict[str, Feature] = {f.name: f for f in (*RUN_FEATURES, *GROUP_FEATUR
 FEATURE_NAMES = tuple(FEATURES)
 
 
-def _evaluate(features: Sequence[Feature], signals: Signals) -> Array:
+def _bounds(features: Sequence[Feature]) -> tuple[Array, Array]:
+    return np.array([f.low for f in features]), np.array([f.high for f in features])
+
+
+_RUN_BOUNDS, _GROUP_BOUNDS = _bounds(RUN_FEATURES), _bounds(GROUP_FEATURES)
+
+
+def _evaluate(features: Sequence[Feature], bounds: tuple[Array, Array], signals: Signals) -> Array:
     values = np.stack([f.function(signals) for f in features], axis=-1)
-    values = np.clip(values, [f.low for f in features], [f.high for f in features])
+    values = np.minimum(np.maximum(values, bounds[0]), bounds[1])
     return np.where(np.isnan(values), 0.0, values)
 
 
 def observe(signals: Signals) -> Array:
     """Return what every group sees: the run's features, then its own; [N, G, 12] float32."""
     with np.errstate(all="ignore"):
-        run, group = _evaluate(RUN_FEATURES, signals), _evaluate(GROUP_FEATURES, signals)
+        run = _evaluate(RUN_FEATURES, _RUN_BOUNDS, signals)
+        group = _evaluate(GROUP_FEATURES, _GROUP_BOUNDS, signals)
     shared = np.broadcast_to(run[:, None, :], (*group.shape[:2], run.shape[1]))
     return np.concatenate([shared, group], axis=-1).astype(np.float32)
 

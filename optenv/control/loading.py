@@ -6,11 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from optenv.control.controller import Controller
+from optenv.control.gated import GruController
+from optenv.control.history import HistoryController
 from optenv.control.policy import MlpController, PolicyFile
 from optenv.control.recurrent import LstmController
 from optenv.errors import unknown_name
 
-KINDS: dict[str, Callable[[PolicyFile], Controller]] = {cls.kind: cls for cls in (MlpController, LstmController)}
+KINDS: dict[str, Callable[[PolicyFile], Controller]] = {
+    cls.kind: cls for cls in (MlpController, LstmController, GruController, HistoryController)
+}
 
 
 def load_policy(path: str | Path) -> Controller:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from optenv.control.controller import Interface
+from optenv.control.controller import Controller, Interface
 from optenv.control.features import observe
 from optenv.control.knobs import KNOBS, Knob
 from optenv.control.signals import Interval, Signals, carried
@@ -21,12 +21,24 @@ class ControlLoop:
       interface: what is observed and turned.
       signals: running statistics of every run.
       positions: accumulated relative actions, [N, G, knobs]; the last action under absolute control.
+      lost: whether the last control step met a loss that is not finite, [N] bool.
     """
 
-    def __init__(self, interface: Interface, total: Array, num_groups: int):
-        """Begin runs with budgets `total`, [N] inner steps, NaN where unknown."""
-        self.interface = interface
+    def __init__(self, interface: Interface, total: Array, num_groups: int,
+                 authority: tuple[float, float] | None = None):  # fmt: skip
+        """Begin runs.
+
+        Args:
+          interface: what is observed and turned.
+          total: budgets in inner steps, [N], NaN where unknown.
+          num_groups: G.
+          authority: least and greatest scale; None: as far as the knob goes.
+        """
+        self.interface, self.authority = interface, authority
         self._relative = interface.control == "relative"
+        self._limits = position_limits(interface, authority)
+        self._steps = np.array([knob.step for knob in self._knobs])
+        self.lost = np.zeros(len(total), bool)
         self.signals = Signals.start(total, num_groups)
         self.positions = np.zeros((len(total), num_groups, len(self._knobs)))
         self._first_log_scale = np.zeros((len(total), num_groups))
@@ -48,8 +60,13 @@ class ControlLoop:
         with np.errstate(all="ignore"):
             wanted = np.log(self.interface.first_update / ratio)
         column = self.interface.knobs.index("scale")
-        self.positions[:, :, column] = np.clip(np.where(np.isfinite(wanted), wanted, 0.0), *KNOBS["scale"].limits)
+        self.positions[:, :, column] = np.clip(np.where(np.isfinite(wanted), wanted, 0.0), *self._limits[column])
         self._first_log_scale = self._log_scale()
+
+    def decide(self, controller: Controller) -> dict[str, Array]:
+        """Let a controller observe and act, and return the knob values it has set, [N, G] each."""
+        controller.alarm(self.lost)
+        return self.apply(controller.act(self.observe()))
 
     def observe(self) -> Array:
         """Return every group's view, [N, G, features] float32."""
@@ -69,11 +86,10 @@ class ControlLoop:
         """
         action = self._check(action)
         if self._relative:
-            limits = np.array([knob.limits for knob in self._knobs])
-            moved = self.positions + action * np.array([knob.step for knob in self._knobs])
-            self.positions = np.clip(moved, limits[:, 0], limits[:, 1])
+            moved = self.positions + action * self._steps
+            self.positions = np.clip(moved, self._limits[:, 0], self._limits[:, 1])
         else:
-            self.positions = action
+            self.positions = np.clip(action, self._limits[:, 0], self._limits[:, 1])
         return self.values()
 
     def values(self) -> dict[str, Array]:
@@ -83,17 +99,19 @@ class ControlLoop:
 
     def advance(self, interval: Interval) -> None:
         """Take in what happened during the last control step."""
+        self.lost = ~np.isfinite(interval.loss) if interval.lost is None else interval.lost
         self.signals.advance(interval, self._log_scale() - self._first_log_scale)
 
     def put(self, rows: Array, fresh: ControlLoop) -> None:
         """Replace the runs at the indices `rows` by those of `fresh`."""
         self.signals.put(rows, fresh.signals)
+        self.lost[rows] = False
         self.positions[rows] = fresh.positions
         self._first_log_scale[rows] = fresh._first_log_scale
 
     def regroup(self, sources: Array) -> None:
         """Go on with other groups, the new ones at neutral; `sources` as in `signals.carried`."""
-        fresh = ControlLoop(self.interface, self.signals.total, len(sources))
+        fresh = ControlLoop(self.interface, self.signals.total, len(sources), self.authority)
         self.signals = self.signals.regrouped(sources)
         self.positions = carried(self.positions, fresh.positions, sources)
         self._first_log_scale = carried(self._first_log_scale, fresh._first_log_scale, sources)
@@ -101,12 +119,14 @@ class ControlLoop:
     def state_dict(self) -> dict[str, Any]:
         """Return the whole state, as numpy arrays."""
         first = self._first_log_scale
-        return {"signals": dict(vars(self.signals)), "positions": self.positions, "first_log_scale": first}
+        return {"signals": dict(vars(self.signals)), "positions": self.positions, "first_log_scale": first,
+                "lost": self.lost}  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
         self.signals = Signals(**state["signals"])
         self.positions, self._first_log_scale = state["positions"], state["first_log_scale"]
+        self.lost = state["lost"]
 
     def _check(self, action: Array) -> Array:
         action = np.asarray(action, dtype=float)
@@ -121,4 +141,27 @@ class ControlLoop:
     def _log_scale(self) -> Array:
         if "scale" not in self.interface.knobs:
             return np.zeros(self.positions.shape[:2])
-        return np.log10(self.values()["scale"])
+        scale, column = KNOBS["scale"], self.interface.knobs.index("scale")
+        return np.log10((scale.relative if self._relative else scale.absolute)(self.positions[:, :, column]))
+
+
+def position_limits(interface: Interface, authority: tuple[float, float] | None = None) -> Array:
+    """Return the least and the greatest position of each knob, [knobs, 2].
+
+    Args:
+      interface: which knobs, and how they are controlled.
+      authority: least and greatest scale; None: as far as the knob goes.
+
+    >>> position_limits(Interface(knobs=("scale",)), (0.1, 10.0)).tolist()
+    [[-0.5, 1.0]]
+    """
+    relative = interface.control == "relative"
+    limits = np.array([KNOBS[name].limits if relative else (-1.0, 1.0) for name in interface.knobs])
+    if authority is not None and "scale" in interface.knobs:
+        scale = KNOBS["scale"]
+        low, high = np.log(authority)
+        if not relative:  # the inverse of 10^a above 0 and 100^a below
+            low, high = -low / np.log(scale.low), high / np.log(scale.high)
+        row = limits[interface.knobs.index("scale")]
+        row[:] = max(row[0], low), min(row[1], high)
+    return limits

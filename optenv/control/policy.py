@@ -16,10 +16,35 @@ from optenv.errors import unknown_name
 Array = np.ndarray
 FORMAT = "optcontrol-policy"
 VERSION = 1
+
+
+def relu(x: Array) -> Array:
+    """Return max(x, 0)."""
+    return np.maximum(x, 0.0)
+
+
+def gelu(x: Array) -> Array:
+    """Return x times the normal distribution function of x, by its tanh form."""
+    return 0.5 * x * (1.0 + np.tanh(0.7978845608 * (x + 0.044715 * x * x * x)))
+
+
+def silu(x: Array) -> Array:
+    """Return x sigmoid(x)."""
+    return 0.5 * x * (1.0 + np.tanh(0.5 * x))
+
+
+def identity(x: Array) -> Array:
+    """Return x."""
+    return x
+
+
+# Functions with names: what holds one can be pickled.
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": np.tanh,
-    "relu": lambda x: np.maximum(x, 0.0),
-    "identity": lambda x: x,
+    "relu": relu,
+    "gelu": gelu,
+    "silu": silu,
+    "identity": identity,
 }
 
 
@@ -168,6 +193,10 @@ class MlpController(Controller):
         """
         self.interface, self._file = file.interface, file
         self._network = feed_forward(file, len(file.interface.features))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle the file: a network is a function, which cannot be."""
+        return type(self), (self._file,)
 
     def reset(self, num_runs: int, num_groups: int) -> None:
         """Nothing to forget: the policy has no memory."""

@@ -45,6 +45,10 @@ class LstmController(Controller):
         self._head = feed_forward(file, self._width)
         self.reset(0, 0)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle the file and the states: a network is a function, which cannot be."""
+        return type(self), (self._file,), {"_hidden": self._hidden, "_cell": self._cell}
+
     def reset(self, num_runs: int, num_groups: int) -> None:
         """Begin with states of zero."""
         self._hidden = np.zeros((num_runs, num_groups, self._width))

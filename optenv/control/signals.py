@@ -41,12 +41,14 @@ class Interval:
       noise: variance of the minibatch loss, [N]; half the mean squared difference of successive
         losses, which a steady trend hardly moves; NaN where fewer than two losses were seen.
       products: of the groups' sketches, [N, G] each.
+      lost: whether some loss was not finite, [N] bool; None where `loss` itself tells.
     """
 
     steps: int
     loss: Array
     noise: Array
     products: Products
+    lost: Array | None = None
 
 
 def loss_statistics(losses: Array, last: Array) -> tuple[Array, Array]:
@@ -61,10 +63,10 @@ def loss_statistics(losses: Array, last: Array) -> tuple[Array, Array]:
     (3.0, 2.0)
     """
     with np.errstate(all="ignore"):
-        squares = np.square(np.diff(losses, axis=0, prepend=last[None]))
+        squares = np.square(losses - np.concatenate([last[None], losses[:-1]]))
         counted = np.isfinite(squares)
-        total = np.where(counted, squares, 0.0).sum(axis=0)
-        return losses.mean(axis=0), 0.5 * total / np.where(counted.any(axis=0), counted.sum(axis=0), np.nan)
+        total, number = np.where(counted, squares, 0.0).sum(axis=0), counted.sum(axis=0)
+        return losses.mean(axis=0), 0.5 * total / np.where(number > 0, number, np.nan)
 
 
 def update_ratio(displacement: Array, weights: Array, mask: Array, sizes: Sequence[int]) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -109,14 +109,25 @@ class SketchMemory:
           gradient: sketch of the last inner step's gradient, [N, G, S].
           weights: sketch of the weights after that step, [N, G, S].
         """
-        (g, g_size), (d, d_size), w = _unit(gradient), _unit(weights - self.weights), weights
-        g_last, d_last = self.gradient, self.displacement
-        pairs = ((g, g), (g_last, g_last), (g, g_last), (g, d), (d, d), (d_last, d_last), (d, d_last), (w, w))
-        dots = [torch.linalg.vecdot(a, b) for a, b in pairs]
         # One transfer to the host for all products.
-        *sums, g_unit, d_unit = torch.stack([*dots, g_size, d_size]).double().cpu().numpy()
-        self.gradient, self.weights, self.displacement = g, w, d
-        one = np.ones_like(g_unit)
-        units = (g_unit**2, one, g_unit, g_unit * d_unit, d_unit**2, one, d_unit, one)
-        names = (f.name for f in fields(Products))
-        return Products(**{name: dot * unit for name, dot, unit in zip(names, sums, units, strict=True)})
+        return to_products(self.sums(gradient, weights).double().cpu().numpy())
+
+    def sums(self, gradient: Tensor, weights: Tensor) -> Tensor:
+        """Do the same, but leave what `to_products` reads on the device, [10, N, G]."""
+        # Stacked, since with few groups what counts is the number of operations.
+        new, size = _unit(torch.stack([gradient, weights - self.weights]))
+        last = torch.stack([self.gradient, self.displacement])
+        (gg, dd), (gg_last, dd_last), (g_g_last, d_d_last) = (
+            torch.linalg.vecdot(a, b) for a, b in ((new, new), (last, last), (new, last))
+        )
+        g_d, ww = torch.linalg.vecdot(new[0], new[1]), torch.linalg.vecdot(weights, weights)
+        self.gradient, self.weights, self.displacement = new[0], weights, new[1]
+        return torch.stack([gg, gg_last, g_g_last, g_d, dd, dd_last, d_d_last, ww, *size])
+
+
+def to_products(sums: np.ndarray) -> Products:
+    """Return the products that `SketchMemory.sums` computed, [10, N, G] float64."""
+    *dots, g_unit, d_unit = sums
+    one = np.ones_like(g_unit)
+    units = (g_unit**2, one, g_unit, g_unit * d_unit, d_unit**2, one, d_unit, one)
+    return Products(*(dot * unit for dot, unit in zip(dots, units, strict=True)))

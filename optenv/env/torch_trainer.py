@@ -94,9 +94,14 @@ class TorchRun:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         for _ in range(num_steps):
-            self._stepper.step(self._backward(self._minibatch()), values)
-            self._step += 1
+            self._stepper.step(self.next_gradient(), values)
         return self._stepper.end_interval()
+
+    def next_gradient(self) -> Tensor:
+        """Draw the next minibatch, leave its gradients in the parameters, and return its loss; the caller steps."""
+        loss = self._backward(self._minibatch())
+        self._step += 1
+        return loss
 
     def evaluate(self, split: str) -> float:
         """Return the loss on the validation set or (split "probe") the first part of it."""

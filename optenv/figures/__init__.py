@@ -1,7 +1,17 @@
-"""Figures of runs and of sweeps over learning rates; pure: arrays in, a matplotlib figure out."""
+"""Figures of runs and of sweeps over learning rates; pure: arrays in, a picture out, which two canvases draw alike."""
 
-from optenv.figures.canvas import figure_to_rgb
-from optenv.figures.rates import rate_figure
-from optenv.figures.run import KNOB_AXES, MAX_LINES, RunTrace, run_figure
+from optenv.figures.canvas import draw, figure_to_rgb
+from optenv.figures.rates import rate_figure, rate_picture
+from optenv.figures.run import KNOB_AXES, MAX_LINES, RunTrace, run_figure, run_picture
 
-__all__ = ["KNOB_AXES", "MAX_LINES", "RunTrace", "figure_to_rgb", "rate_figure", "run_figure"]
+__all__ = [
+    "KNOB_AXES",
+    "MAX_LINES",
+    "RunTrace",
+    "draw",
+    "figure_to_rgb",
+    "rate_figure",
+    "rate_picture",
+    "run_figure",
+    "run_picture",
+]

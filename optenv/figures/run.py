@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from optenv.figures import canvas
+from optenv.figures.picture import (
+    Axis,
+    Field,
+    Layer,
+    Line,
+    Panel,
+    Picture,
+    Ticks,
+    all_positive,
+    check_shape,
+    floats,
+    log_ticks,
+    scale_for,
+    style,
+)
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MAX_LINES = 12
 """Groups drawn as one line each; with more of them a knob is drawn as a heat map."""
 
 KNOB_AXES = {
+    "rate": ("effective", "log"),
     "scale": ("× base rate", "log"),
     "clip": ("× reference", "log"),
     "dampen": ("fraction", "linear"),
 }
 """Unit and axis by knob; a knob without a row is a plain number on a linear axis."""
+
+FRACTION = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -49,17 +66,26 @@ class RunTrace:
 
     def __post_init__(self) -> None:
         length = np.size(self.steps)
-        canvas.check_shape("loss", self.loss, (length,))
+        check_shape("loss", self.loss, (length,))
         if self.baseline is not None:
-            canvas.check_shape("baseline", self.baseline, (length,))
+            check_shape("baseline", self.baseline, (length,))
         for name, values in self.knobs.items():
-            canvas.check_shape(f"knob '{name}'", values, (length, len(self.groups)))
+            check_shape(f"knob '{name}'", values, (length, len(self.groups)))
 
 
 def run_figure(trace: RunTrace) -> Figure:
-    """Draw a run's loss beside its neutral twin's and, below, every knob of every group.
+    """Draw `run_picture` with matplotlib.
 
-    The figure's size depends on the number of knobs only, so that the frames of a video agree.
+    Raises:
+      ImportError: if matplotlib is not installed.
+    """
+    return canvas.draw(run_picture(trace))
+
+
+def run_picture(trace: RunTrace) -> Picture:
+    """Show a run's loss beside its neutral twin's and, below, every knob of every group.
+
+    The picture's size depends on the number of knobs only, so that the frames of a video agree.
 
     Args:
       trace: the run so far; it may still be empty.
@@ -67,71 +93,99 @@ def run_figure(trace: RunTrace) -> Figure:
     Returns:
       One panel for the loss, logarithmic when all of it is positive, and one per knob: a line per group for up to
       `MAX_LINES` groups, else a heat map.
-
-    Raises:
-      ImportError: if matplotlib is not installed.
     """
-    heights = [2.2] + [1.5] * len(trace.knobs)
-    figure, (loss_panel, *knob_panels) = canvas.new_panels(len(heights), columns=1, width=6.4, heights=heights)
-    draw_knob = _draw_lines if len(trace.groups) <= MAX_LINES else _draw_heat_map
-    for panel, (name, values) in zip(knob_panels, trace.knobs.items(), strict=True):
-        panel.sharex(loss_panel)
-        draw_knob(panel, name, canvas.floats(values), trace)
-    _draw_loss(loss_panel, trace)
-    loss_panel.set_xlim(left=0)
-    for panel in (loss_panel, *knob_panels):
-        panel.label_outer()
-    (loss_panel, *knob_panels)[-1].set_xlabel("inner step", fontsize=9)
-    figure.align_ylabels()
-    if 1 < len(trace.groups) <= MAX_LINES:
-        canvas.legend_below(figure, knob_panels[:1])
-    return figure
-
-
-def _draw_loss(panel: Axes, trace: RunTrace) -> None:
-    panel.plot(canvas.floats(trace.steps), canvas.finite_or_gap(trace.loss), label="controlled", **_line(trace, 0))
-    curves = [trace.loss]
+    curves = {"controlled": (trace.steps, trace.loss)}
     if trace.baseline is not None:
-        curves.append(trace.baseline)
-        twin = _line(trace, 1) | {"linestyle": "--"}
-        panel.plot(canvas.floats(trace.steps), canvas.finite_or_gap(trace.baseline), label="neutral twin", **twin)
-    canvas.log_if_positive(panel, curves)
-    panel.set_ylabel("loss", fontsize=9)
-    # Above the panel, where no curve runs.
-    panel.legend(loc="lower right", bbox_to_anchor=(1, 0.98), fontsize=8, frameon=False, ncols=2)
+        curves["neutral twin"] = (trace.steps, trace.baseline)
+    heat_map = len(trace.groups) > MAX_LINES
+    knobs = [knob_panel(trace, name, heat_map=heat_map) for name in trace.knobs]
+    return Picture((loss_panel(curves, legend="own"), *knobs), stacked=True)
 
 
-def _draw_lines(panel: Axes, name: str, values: NDArray[np.float64], trace: RunTrace) -> None:
-    """One line per group; steps-pre, because a value holds over the interval that ends at its step."""
-    for index, label in enumerate(short_names(trace.groups)):
-        column = canvas.finite_or_gap(values[:, index])
-        panel.plot(canvas.floats(trace.steps), column, label=label, drawstyle="steps-pre", **_line(trace, index))
+def loss_panel(
+    curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    *,
+    label: str = "loss",
+    legend: str = "shared",
+    x_label: str = "inner step",
+) -> Panel:
+    """Show losses over inner steps, a line each; logarithmic when all of them are positive.
+
+    Args:
+      curves: inner steps and losses by name, [T] each; losses that are not finite leave a gap.
+      label: of the vertical axis.
+      legend: as in `Panel`.
+      x_label: of the horizontal axis.
+    """
+    lines = []
+    for index, (name, (steps, values)) in enumerate(curves.items()):
+        color, dash = style(index)[0], "dash" if index % 2 else "solid"
+        lines.append(Line(steps, values, label=name, color=color, dash=dash, width=1.4, marker=_dot(steps)))
+    axis = Axis(label, scale_for(values for _, values in curves.values()))
+    return Panel(Axis(x_label, limits=(0, None)), axis, tuple(lines), legend=legend)
+
+
+def knob_panel(trace: RunTrace, name: str, *, heat_map: bool, say: Callable[[str], str] = str) -> Panel:
+    """Show one knob of every group over inner steps.
+
+    Args:
+      trace: the run.
+      name: the knob.
+      heat_map: colour cells, groups from top to bottom, in place of a line per group.
+      say: translates what stands at the axes.
+    """
     unit, scale = KNOB_AXES.get(name, ("", "linear"))
-    if scale == "log":
-        canvas.log_if_positive(panel, [values])
-    panel.set_ylabel(_knob_label(name, unit), fontsize=9)
+    label = f"{name}\n({say(unit)})" if unit else name
+    values = floats(trace.knobs[name])  # [T, G]
+    log = scale == "log" and all_positive([values])
+    x = Axis(say("inner step"), limits=(0, None))
+    if heat_map:
+        layers = _cells(trace, values, label, log, FRACTION if unit == "fraction" else None)
+        y = Axis(say("group"), limits=(len(trace.groups) - 0.5, -0.5), ticks=_group_ticks(trace.groups))
+        return Panel(x, y, layers, height=1.5, legend="")
+    names = short_names(trace.groups) if len(trace.groups) > 1 else [""]
+    lines = []
+    for g, group in enumerate(names):
+        color, dash = style(g)
+        dot = _dot(trace.steps)
+        lines.append(
+            Line(trace.steps, values[:, g], label=group, color=color, dash=dash, width=1.4, held=True, marker=dot)
+        )
+    limits = (-0.03, 1.03) if unit == "fraction" else (None, None)  # a line at the end of its range shows
+    y = Axis(label, "log" if log else "linear", limits)
+    # Every knob has the same groups: one panel's labels are enough.
+    legend = "shared" if name == next(iter(trace.knobs)) else ""
+    return Panel(x, y, tuple(lines), height=1.5, legend=legend)
 
 
-def _draw_heat_map(panel: Axes, name: str, values: NDArray[np.float64], trace: RunTrace) -> None:
-    """Groups from top to bottom in their order in the model; cividis reads the same to colour-blind eyes."""
-    from matplotlib.colors import LogNorm, Normalize
-    from matplotlib.ticker import MaxNLocator
-
-    panel.set_ylabel("group", fontsize=9)
-    panel.set_ylim(len(trace.groups) - 0.5, -0.5)
-    panel.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+def _cells(
+    trace: RunTrace, values: NDArray[np.float64], label: str, log: bool, limits: tuple[float, float] | None
+) -> tuple[Layer, ...]:
     if not np.isfinite(values).any():
-        return
-    unit, scale = KNOB_AXES.get(name, ("", "linear"))
-    norm = LogNorm() if scale == "log" and canvas.all_positive([values]) else Normalize()
+        return ()
+    cells = np.log10(values.T) if log else values.T  # [G, T]
+    ticks = log_ticks(float(np.nanmin(cells)), float(np.nanmax(cells))) if log else ()
     rows = np.arange(len(trace.groups) + 1) - 0.5
-    cells = np.ma.masked_invalid(values.T)  # [G, T]
-    mesh = panel.pcolormesh(_interval_edges(canvas.floats(trace.steps)), rows, cells, norm=norm, cmap="cividis")
-    bar = panel.figure.colorbar(mesh, ax=panel, pad=0.01, aspect=12)
-    bar.set_label(_knob_label(name, unit), fontsize=9)
-    bar.ax.tick_params(labelsize=8)
-    if isinstance(norm, LogNorm):
-        canvas.plain_log_ticks(bar.ax.yaxis)
+    return (Field(_interval_edges(floats(trace.steps)), rows, cells, "heat", label, ticks, limits=limits),)
+
+
+def _group_ticks(groups: Sequence[str]) -> Ticks:
+    """Name the rows of a heat map: by group where there are few, else by number."""
+    every = -(-len(groups) // 5) if len(groups) > MAX_LINES else 1
+    names = short_names(groups) if every == 1 else [str(g) for g in range(len(groups))]
+    return tuple((float(g), names[g]) for g in range(0, len(groups), every))
+
+
+def _dot(steps: ArrayLike) -> str:
+    """A single point needs a marker to be seen."""
+    return "o" if np.size(steps) == 1 else ""
+
+
+def _interval_edges(steps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Edges of the intervals that end at each step, [T + 1]; the first is as long as the second."""
+    if len(steps) == 1:
+        return np.array([steps[0] - 0.5, steps[0] + 0.5])
+    return np.concatenate([[2 * steps[0] - steps[1]], steps])
 
 
 def short_names(names: Sequence[str], length: int = 20) -> list[str]:
@@ -146,21 +200,3 @@ def short_names(names: Sequence[str], length: int = 20) -> list[str]:
         shared += 1
     tails = [".".join(p[shared:]) for p in parts]
     return [t if len(t) <= length else f"{t[: length // 2 + 1]}…{t[length // 2 + 2 - length :]}" for t in tails]
-
-
-def _line(trace: RunTrace, index: int) -> dict[str, Any]:
-    """Once through the colours, then again dashed; a single point needs a marker to be seen."""
-    second_round, color = divmod(index, len(canvas.COLORS))
-    marker = "o" if np.size(trace.steps) == 1 else ""
-    return {"color": canvas.COLORS[color], "linestyle": ("-", "--")[second_round], "linewidth": 1.4, "marker": marker}
-
-
-def _knob_label(name: str, unit: str) -> str:
-    return f"{name}\n({unit})" if unit else name
-
-
-def _interval_edges(steps: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Edges of the intervals that end at each step, [T + 1]; the first is as long as the second."""
-    if len(steps) == 1:
-        return np.array([steps[0] - 0.5, steps[0] + 0.5])
-    return np.concatenate([[2 * steps[0] - steps[1]], steps])

@@ -106,6 +106,7 @@ class BatchedTrainer:
                     state.params, state.slots, self._batch(state, index[t]), turned, state.clip_reference
                 )
                 losses.append(loss)
+        assert sketch is not None  # the last step's
         if "clip" in values:
             norm = torch.linalg.vector_norm(sketch, dim=-1)
             state.clip_reference = decayed_reference(state.clip_reference, norm, num_steps)

@@ -25,6 +25,8 @@ class TestFunction:
       bounds: (x low, x high, y low, y high) of the region where runs start.
       minima: every global minimum in the region.
       formula: the function as text.
+      why: one line on what it is hard about.
+      source: who published it.
     """
 
     __test__ = False  # not a test, whatever pytest thinks of the name
@@ -34,6 +36,8 @@ class TestFunction:
     bounds: tuple[float, float, float, float]
     minima: tuple[tuple[float, float], ...]
     formula: str
+    why: str
+    source: str
 
 
 def _quadratic(point: Tensor) -> Tensor:
@@ -89,19 +93,22 @@ def _beale(point: Tensor) -> Tensor:
 
 
 FUNCTIONS = (
-    TestFunction("quadratic", _quadratic, (-5, 5, -5, 5), ((0, 0),), "x^2 + 10 y^2"),
     TestFunction(
-        "rastrigin",
-        _rastrigin,
-        (-5.12, 5.12, -5.12, 5.12),
-        ((0, 0),),
-        "20 + x^2 - 10 cos(2 pi x) + y^2 - 10 cos(2 pi y)",
+        "quadratic", _quadratic, (-5, 5, -5, 5), ((0, 0),), "x^2 + 10 y^2",
+        "a valley ten times steeper across than along: the rate that suits one is wrong for the other",
+        "the standard example of ill-conditioning",
     ),
-    TestFunction("rosenbrock", _rosenbrock, (-2, 2, -1, 3), ((1, 1),), "(1 - x)^2 + 100 (y - x^2)^2"),
     TestFunction(
-        "himmelblau",
-        _himmelblau,
-        (-5, 5, -5, 5),
+        "rastrigin", _rastrigin, (-5.12, 5.12, -5.12, 5.12), ((0, 0),),
+        "20 + x^2 - 10 cos(2 pi x) + y^2 - 10 cos(2 pi y)",
+        "a bowl full of dips, about a hundred local minima", "Rastrigin 1974",
+    ),
+    TestFunction(
+        "rosenbrock", _rosenbrock, (-2, 2, -1, 3), ((1, 1),), "(1 - x)^2 + 100 (y - x^2)^2",
+        "a curved valley with steep sides and a nearly flat floor", "Rosenbrock 1960",
+    ),
+    TestFunction(
+        "himmelblau", _himmelblau, (-5, 5, -5, 5),
         (
             (3, 2),
             (-2.805118086952745, 3.131312518250573),
@@ -109,40 +116,34 @@ FUNCTIONS = (
             (3.584428340330492, -1.848126526964404),
         ),
         "(x^2 + y - 11)^2 + (x + y^2 - 7)^2",
+        "four minima of equal depth: which one is reached depends on the path", "Himmelblau 1972",
     ),
     TestFunction(
-        "ackley",
-        _ackley,
-        (-5, 5, -5, 5),
-        ((0, 0),),
+        "ackley", _ackley, (-5, 5, -5, 5), ((0, 0),),
         "20 - 20 exp(-0.2 sqrt((x^2 + y^2) / 2)) + e - exp((cos(2 pi x) + cos(2 pi y)) / 2)",
+        "a flat, rippled plain around one deep hole with a sharp tip", "Ackley 1987",
     ),
     TestFunction(
-        "griewank", _griewank, (-10, 10, -10, 10), ((0, 0),), "1 + (x^2 + y^2) / 4000 - cos(x) cos(y / sqrt(2))"
+        "griewank", _griewank, (-10, 10, -10, 10), ((0, 0),), "1 + (x^2 + y^2) / 4000 - cos(x) cos(y / sqrt(2))",
+        "waves as deep as the bowl they lie on is high", "Griewank 1981",
     ),
     TestFunction(
-        "schwefel",
-        _schwefel,
-        (-500, 500, -500, 500),
-        ((420.96874635998202, 420.96874635998202),),
+        "schwefel", _schwefel, (-500, 500, -500, 500), ((420.96874635998202, 420.96874635998202),),
         "2 * 418.9829 - x sin(sqrt|x|) - y sin(sqrt|y|); outside the region a quadratic wall",
+        "the best minimum lies in a corner, far from the next best", "Schwefel 1981",
     ),
     TestFunction(
-        "levy",
-        _levy,
-        (-10, 10, -10, 10),
-        ((1, 1),),
+        "levy", _levy, (-10, 10, -10, 10), ((1, 1),),
         "sin^2(pi u) + (u - 1)^2 (1 + 10 sin^2(pi u + 1)) + (v - 1)^2 (1 + sin^2(2 pi v)), "
         "u = 1 + (x - 1) / 4, v = 1 + (y - 1) / 4",
+        "parallel trenches across the way to the minimum", "Levy and Montalvo 1985",
     ),
     TestFunction(
-        "beale",
-        _beale,
-        (-4.5, 4.5, -4.5, 4.5),
-        ((3, 0.5),),
+        "beale", _beale, (-4.5, 4.5, -4.5, 4.5), ((3, 0.5),),
         "(1.5 - x + x y)^2 + (2.25 - x + x y^2)^2 + (2.625 - x + x y^3)^2",
+        "flat in the middle, cliffs at the corners", "Beale 1958",
     ),
-)
+)  # fmt: skip
 
 _NO_DATA = Data((), ())
 

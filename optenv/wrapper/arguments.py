@@ -12,7 +12,7 @@ from optenv.control.controller import Interface
 
 
 def single(loss: Any) -> Tensor | float:
-    """Return the loss detached.
+    """Return the loss as a number, or detached where to look at it would be to wait for its device.
 
     Raises:
       ValueError: if it is missing or not a single number.
@@ -22,7 +22,7 @@ def single(loss: Any) -> Tensor | float:
     if isinstance(loss, Tensor):
         if loss.numel() != 1:
             raise ValueError(f"step: expected a loss that is a single number; received shape {tuple(loss.shape)}")
-        return loss.detach().reshape(())
+        return loss.item() if loss.device.type == "cpu" else loss.detach().reshape(())
     try:
         return float(loss)
     except (TypeError, ValueError):

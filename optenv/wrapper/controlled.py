@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from optenv.control.controller import Controller
+from optenv.control.guard import Guard
 from optenv.wrapper.arguments import check, single
 from optenv.wrapper.hooks import passed_through, with_own_hooks
 from optenv.wrapper.steering import Steering
@@ -36,6 +37,10 @@ class ControlledOptimizer(Optimizer):
     - Gradient accumulation: one `step` per update, with the loss of the whole update.
     - Hooks registered here fire around the whole step, those of the base optimizer where it steps;
       torch's global ones fire once, there.
+    - Data parallel (DDP, FSDP2): every rank passes its own loss; once a control step they pool what they
+      saw and decide alike. All pause at the same step, and go on, after `resume`, when they next meet. Between
+      control steps the state of one replica serves all; a shard's is its own.
+    - Trainers that call `step` without a loss: `observe` it before.
     - A compiled base step wants `lr=torch.tensor(...)`: a rate that is a number is a constant to it.
 
     Attributes:
@@ -43,9 +48,12 @@ class ControlledOptimizer(Optimizer):
       controller: what decides.
     """
 
+    _observed: Tensor | float | None = None
+
     def __init__(self, base: Optimizer, controller: Controller, *, total_steps: int | None = None,
                  steps_per_action: int | None = None, neutral: bool = False,
-                 trace: str | Path | None = None):  # fmt: skip
+                 trace: str | Path | Any = None, process_group: Any = None, guard: bool = True,
+                 max_authority: float | tuple[float, float] | None = None, rollback: bool = False):  # fmt: skip
         """Put `controller` on top of `base`.
 
         Args:
@@ -55,22 +63,38 @@ class ControlledOptimizer(Optimizer):
           steps_per_action: steps between decisions; by default the budget divided by the number of
             decisions the controller was made for, or 10 where the budget is unknown.
           neutral: start paused: the base optimizer, bit for bit, until `resume`.
-          trace: file to append every decision to, a line of JSON each; a resumed run repeats the
-            decisions since its checkpoint. The keys are those of `history`.
+          trace: where to write every decision, with the keys of `history`: a path that ends in .jsonl is a
+            file, to which a line of JSON each is appended (`optcontrol plot` draws it; a resumed run repeats the
+            decisions since its checkpoint); every other path is a TensorBoard directory; anything with
+            `add_scalar` is a TensorBoard writer.
+          process_group: the processes that train this model together (DDP, FSDP2); by default all of
+            torch.distributed's where that is initialised, False for processes with models of their own.
+          guard: do no harm: while control makes the loss worse, fade it to neutral; see
+            `optenv.control.guard.Guard`. Where nothing goes wrong it changes no bit.
+          max_authority: how far the guard lets a group's rate depart from the user's: a pair (least,
+            greatest), or a factor f for (1 / f, f); by default as far as the controller declares.
+          rollback: where the guard ends a divergence, also go back to the weights and the state of the
+            base optimizer when the loss was last near its best. Costs a copy of both.
 
         Raises:
-          TypeError: if `base` is no optimizer, or one that calls its closure more than once, or
-            `controller` is no controller.
-          ValueError: if a number is not positive.
+          ImportError: if `trace` asks for TensorBoard and it is not installed.
+          TypeError: if `base` is no optimizer, or one that calls its closure more than once,
+            `controller` is no controller, or `trace` neither path nor writer.
+          ValueError: if a number is not positive, `max_authority` no such range, or it or `rollback` asked for
+            without a guard.
         """
         check(base, controller, total_steps, steps_per_action)
+        if not guard and (max_authority is not None or rollback):
+            raise ValueError("guard: expected True where max_authority or rollback is asked for; received False")
         self.base, self.controller = base, controller
         self._constructed = False
         super().__init__([torch.zeros(1)], {})
         self._constructed = True
         decisions = controller.interface.decisions
         every = steps_per_action or (max(1, round(total_steps / decisions)) if total_steps else 10)
-        self._steering = Steering(base, controller, total_steps, every, Trace(trace))
+        if guard and not isinstance(controller, Guard):
+            controller = Guard(controller, max_authority=max_authority)
+        self._steering = Steering(base, controller, total_steps, every, Trace(trace), process_group, rollback)
         self._steering.paused = neutral
 
     @property
@@ -160,14 +184,30 @@ class ControlledOptimizer(Optimizer):
         for hook in self._optimizer_load_state_dict_post_hooks.values():
             hook(self)
 
+    def observe(self, loss: Tensor | float) -> None:
+        """Add `loss` to that of the next step, as `backward` adds its gradients.
+
+        It is for trainers that call `step` themselves, without a loss. A loss that `step` is given, or that
+        its closure returns, goes before; `zero_grad` forgets what was observed.
+
+        Raises:
+          ValueError: if it is not a single number.
+        """
+        self._observed = single(loss) + (0.0 if self._observed is None else self._observed)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients, and the losses observed with them."""
+        self._observed = None
+        self.base.zero_grad(set_to_none=set_to_none)
+
     @with_own_hooks
-    @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None, *, loss: Tensor | float | None = None) -> Any:
         """Take one step.
 
         Args:
           closure: recomputes the loss and its gradients; it runs once, before control.
-          loss: this step's training loss; may be left out where `closure` returns it, or while paused.
+          loss: this step's training loss; may be left out where `closure` returns it, it was observed before,
+            or while paused.
 
         Returns:
           What `closure` returned, else None.
@@ -179,7 +219,9 @@ class ControlledOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 returned = closure()
-        self._steering.step(None if self.paused else single(returned if loss is None else loss))
+        observed, self._observed = self._observed, None
+        loss = next((known for known in (loss, returned, observed) if known is not None), None)
+        self._steering.take(loss)
         self._warn_beyond()
         return returned
 
@@ -190,6 +232,7 @@ class ControlledOptimizer(Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         """Copy and pickle base and control together, without the hooks, as torch's optimizers do."""
+        self._steering.settle()
         return {name: self.__dict__[name] for name in ("base", "controller", "_constructed", "_steering")}
 
     def __repr__(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,12 @@ _PLAIN = {"fused": None, "foreach": False, "capturable": False, "differentiable"
 
 
 def first_update_ratio(
-    base: Optimizer, weights: Tensor, gradient: Tensor, mask: Tensor, sizes: Sequence[int]
+    base: Optimizer,
+    weights: Tensor,
+    gradient: Tensor,
+    mask: Tensor,
+    sizes: Sequence[int],
+    pool: Callable[..., tuple[np.ndarray, ...]] | None = None,
 ) -> np.ndarray:
     """Return the norm of the model's first update over that of its weights, [1, G].
 
@@ -30,13 +35,17 @@ def first_update_ratio(
       gradient: sketch of the gradients, [1, G, S].
       mask: which coordinates exist, [G, S].
       sizes: number of parameters of each group, 0 for one that takes no part, [G].
+      pool: from displacement, weights and mask to such as have the norms of all processes' together.
     """
     try:
         displacement = _trial_step(base, weights, gradient)
     except Exception:  # noqa: BLE001 - whatever a foreign optimizer raises on a one-dimensional copy
         rates = torch.tensor([float(group["lr"]) for group in base.param_groups])
         displacement = rates[None, :, None] * mask
-    return update_ratio(displacement.double().numpy() * mask.numpy(), weights.double().numpy(), mask.numpy(), sizes)
+    moved, held, exists = displacement.double().numpy() * mask.numpy(), weights.double().numpy(), mask.numpy()
+    if pool is not None:
+        moved, held, exists = pool(moved, held, exists)
+    return update_ratio(moved, held, exists, sizes)
 
 
 def _trial_step(base: Optimizer, weights: Tensor, gradient: Tensor) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from operator import is_
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 
 from optenv.control.sketch import coordinates_per_group, stride
 from optenv.wrapper.coordinates import real_size, strided
+from optenv.wrapper.shards import is_sharded, local, part_to_read
 
 ParamGroup = dict[str, Any]
 
@@ -52,7 +55,9 @@ class GroupSketch:
     Attributes:
       limits: most coordinates of each group, [G].
       sizes: number of real coordinates that each group has, [G].
-      mask: 1 where a coordinate of the sketch exists, [G, S].
+      lengths: coordinates in each group's sketch, [G].
+      width: the longest of them, S, at least 1.
+      sharded: which groups are spread over several processes, so that the coordinates here are but a part, [G] bool.
     """
 
     def __init__(self, groups: Sequence[ParamGroup], limits: Sequence[int] | None = None):
@@ -64,12 +69,22 @@ class GroupSketch:
         """
         self.limits = [coordinates_per_group(len(groups))] * len(groups) if limits is None else list(limits)
         self._params = [list(group["params"]) for group in groups]
-        self._parts = [_coordinates(*pair) for pair in zip(self._params, self.limits, strict=True)]
+        self.sharded = torch.tensor([any(map(is_sharded, params)) for params in self._params], dtype=torch.bool)
+        self._any_sharded = bool(self.sharded.any())
+        parts = [_coordinates(*pair) for pair in zip(self._params, self.limits, strict=True)]
         self.sizes = [sum(map(real_size, params)) for params in self._params]
-        lengths = [sum(count for *_, count in parts) for parts in self._parts]
-        self.mask = torch.zeros(len(groups), max([1, *lengths]))
-        for row, length in zip(self.mask, lengths, strict=True):
-            row[:length] = 1.0
+        self.lengths = [sum(count for *_, count in part) for part in parts]
+        self.width = max([1, *self.lengths])
+        # By parameter, in packed arrays: as objects they would weigh more than the sketch itself.
+        flat = [part[1:] for own in parts for part in own]
+        self._first, self._step, self._count = (array("q", [part[i] for part in flat]) for i in range(3))
+        first = next((p for params in self._params for p in params), torch.zeros(()))
+        self._nothing = torch.zeros(self.width, device=first.device)
+
+    @property
+    def mask(self) -> Tensor:
+        """1 where a coordinate of the sketch exists, [G, S]."""
+        return (torch.arange(self.width) < torch.tensor(self.lengths, dtype=torch.int64)[:, None]).float()
 
     def fits(self, groups: Sequence[ParamGroup]) -> bool:
         """Say whether these groups hold the very parameters that were chosen from."""
@@ -95,28 +110,37 @@ class GroupSketch:
         return GroupSketch(groups, [self.limits[s] if s >= 0 else limit for s in sources]), sources, same
 
     def weights(self) -> Tensor:
-        """Return the sketch of the weights, [1, G, S]."""
+        """Return the sketch of the weights, [1, G, S], a copy, on their device."""
         return self._read(lambda p: p)
 
-    def gradient(self) -> Tensor:
-        """Return the sketch of the gradients, [1, G, S]; 0 where a parameter has none."""
-        return self._read(lambda p: p.grad)
+    def gradient(self, groups: Sequence[int] | None = None) -> Tensor:
+        """Return the sketch of the gradients, [1, G, S], or of some groups' alone; 0 where a parameter has none."""
+        return self._read(lambda p: p.grad, groups)
 
-    def has_gradient(self) -> Tensor:
-        """Return which groups have a gradient at all, [G] bool."""
-        return torch.tensor([any(p.grad is not None for p in params) for params in self._params], dtype=torch.bool)
+    def without_gradient(self) -> list[int]:
+        """Return the indices of the groups that have no gradient at all."""
+        return [g for g, params in enumerate(self._params) if all(p.grad is None for p in params)]
 
-    def _read(self, of: Callable[[Tensor], Tensor | None]) -> Tensor:
-        sketch = torch.zeros(1, *self.mask.shape)
-        with torch.no_grad():
-            for row, parts in zip(sketch[0], self._parts, strict=True):
-                at = 0
-                for parameter, first, step, count in parts:
-                    tensor = of(parameter)
-                    if tensor is not None:
-                        row[at : at + count] = strided(tensor, first, step)
-                    at += count
-        return sketch
+    @torch.no_grad()
+    def _read(self, of: Callable[[Tensor], Tensor | None], groups: Sequence[int] | None = None) -> Tensor:
+        chosen = range(len(self._params)) if groups is None else groups
+        pieces: list[Tensor] = []
+        device = self._nothing.device
+        starts = None if groups is None else list(accumulate(map(len, self._params), initial=0))
+        at = 0
+        for g in chosen:
+            at = at if starts is None else starts[g]
+            for p in self._params[g]:
+                first, step, count = self._first[at], self._step[at], self._count[at]
+                at += 1
+                if count:
+                    tensor = local(of(p)) if self._any_sharded else of(p)
+                    piece = self._nothing[:count] if tensor is None else strided(tensor, first, step)
+                    pieces.append(piece if piece.device == device else piece.to(device))
+            if self.lengths[g] < self.width:
+                pieces.append(self._nothing[: self.width - self.lengths[g]])
+        flat = torch.cat(pieces) if pieces else self._nothing[:0]
+        return flat.float().view(1, len(chosen), self.width)
 
 
 def _identical(params: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
@@ -124,12 +148,17 @@ def _identical(params: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
 
 
 def _coordinates(params: Sequence[Tensor], limit: int) -> list[tuple[Tensor, int, int, int]]:
-    """Return (parameter, first coordinate, stride, count): every stride-th of the group's concatenation."""
+    """Return (parameter, first coordinate, stride, count): every stride-th of the group's concatenation.
+
+    Of sharded parameters those that this process holds: all processes together read the same as one would.
+    """
     sizes = list(map(real_size, params))
     step = stride(sum(sizes), limit)
+    mesh = next((p.device_mesh for p in params if is_sharded(p)), None)  # type: ignore[attr-defined]
     parts, start = [], 0
     for p, size in zip(params, sizes, strict=True):
-        first = -start % step
-        parts.append((p, first, step, len(range(first, size, step))))
+        offset, held = (0, size) if mesh is None else part_to_read(p, mesh)
+        first = -(start + offset) % step
+        parts.append((p, first, step, len(range(first, held, step))))
         start += size
     return parts

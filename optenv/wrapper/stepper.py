@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from functools import partial
+from operator import is_
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from optenv.control.clipping import clip_factor, decayed_reference
 from optenv.control.signals import Interval, carried, loss_statistics
-from optenv.control.sketch import SketchMemory
+from optenv.control.sketch import SketchMemory, to_products
+from optenv.wrapper.distributed import Ranks
 from optenv.wrapper.first_update import first_update_ratio
 from optenv.wrapper.groups import GroupSketch
-from optenv.wrapper.turning import clipped, dampen_momentum, turned
+from optenv.wrapper.transfer import Transfer
+from optenv.wrapper.turning import Clipping, Turning, dampen_momentum
 
 Array = np.ndarray
 Values = dict[str, Array]
-CLIP_DECAY = 0.99
 
 
 class Stepper:
     """Steps `base` with its hyperparameters turned, and sums up every control step.
 
+    Between the ends of control steps it does next to nothing: what the knobs turn is worked out once,
+    and gradients are looked at only in groups whose clip is below 1.
+
     Attributes:
       base: the base optimizer; between steps its hyperparameters are its own.
       num_groups: number of parameter groups, G.
+      ranks: the processes that train together, or None alone; set before the first step.
     """
+
+    ranks: Ranks | None = None
 
     def __init__(self, base: Optimizer, *, skip_nonfinite: bool = False):
         """Begin a run whose parameters are those that `base` holds now.
@@ -37,19 +49,40 @@ class Stepper:
             else one makes its interval's mean non-finite, by which an environment knows a divergence.
         """
         self.base, self.num_groups, self._skip_nonfinite = base, len(base.param_groups), skip_nonfinite
+        self._groups = list(base.param_groups)
         self._sketch = GroupSketch(base.param_groups)
-        self._clip_reference = np.zeros(self.num_groups)
-        self.restart()
+        self._clipping = Clipping()
+        weights = self._sketch.weights()
+        self._clip_reference = weights.new_zeros(self.num_groups)
+        self._begin(weights)
+
+    def _begin(self, weights: Tensor) -> None:
+        self._memory = SketchMemory.start(weights)
+        self._losses: list[Tensor | float] = []
+        self._last_loss = np.array([np.nan])
+        self._units: Tensor | None = None  # of this rank's sketches, at the end of the last control step
+        self._values: Values | None = None
 
     def restart(self) -> None:
         """Begin the control step anew from the weights of now; of the last one nothing is known."""
-        self._memory = SketchMemory.start(self._sketch.weights())
-        self._losses: list[Tensor | float] = []
-        self._last_loss = np.array([np.nan])
+        self._begin(self._sketch.weights())
+
+    @property
+    def steps(self) -> int:
+        """Steps taken in the control step under way."""
+        return len(self._losses)
 
     def fits(self) -> bool:
-        """Say whether the base optimizer still has the groups and parameters of before."""
-        return self._sketch.fits(self.base.param_groups)
+        """Say whether the base optimizer still has the groups and, when a control step begins, the parameters."""
+        groups = self.base.param_groups
+        same = len(groups) == len(self._groups) and all(map(is_, groups, self._groups))
+        if same and self._losses:
+            return True
+        if not self._sketch.fits(groups):
+            return False
+        if not same:  # other dicts with the same parameters, as after load_state_dict of the base optimizer
+            self._groups, self._values = list(groups), None
+        return True
 
     def regroup(self) -> Array:
         """Go on with the groups that the base optimizer has now.
@@ -57,11 +90,14 @@ class Stepper:
         Returns:
           For each group the index of the one that it was before, or -1 for a new one, [G].
         """
+        self._groups, self._values = list(self.base.param_groups), None
         self._sketch, sources, same = self._sketch.followed_by(self.base.param_groups)
         self.num_groups = len(sources)
         # Only where all parameters are those of before do the coordinates mean the same.
-        self._memory = self._memory.regrouped(self._sketch.weights(), same)
-        self._clip_reference = carried(self._clip_reference[None], np.zeros((1, self.num_groups)), sources)[0]
+        weights = self._sketch.weights()
+        self._memory, self._units = self._memory.regrouped(weights, same), None
+        kept = carried(self._clip_reference.cpu().numpy()[None], np.zeros((1, self.num_groups), np.float32), sources)
+        self._clip_reference = torch.from_numpy(kept[0]).to(weights.device)
         return sources
 
     def first_update_ratio(self) -> Array:
@@ -69,43 +105,110 @@ class Stepper:
 
         Groups without gradients take no part in either norm.
         """
-        sketch, part = self._sketch, self._sketch.has_gradient().tolist()
-        sizes = [size if takes_part else 0 for size, takes_part in zip(sketch.sizes, part, strict=True)]
-        return first_update_ratio(self.base, sketch.weights(), sketch.gradient(), sketch.mask, sizes)
+        sketch, none = self._sketch, self._sketch.without_gradient()
+        sizes = [0 if g in none else size for g, size in enumerate(sketch.sizes)]
+        pool = None if self.ranks is None else partial(self.ranks.pooled_sketches, sharded=sketch.sharded)
+        return first_update_ratio(self.base, sketch.weights().cpu(), sketch.gradient().cpu(), sketch.mask, sizes, pool)
 
     def step(self, loss: Tensor | float, values: Values) -> None:
         """Take one step along the gradients that are there.
 
         Args:
           loss: this step's training loss, a single number.
-          values: knob values by name, [1, G] each; a missing knob is neutral.
+          values: knob values by name, [1, G] each; a missing knob is neutral. They are read when they are another
+            dict than in the last step.
         """
-        with turned(self.base.param_groups, values), clipped(self.base.param_groups, self._clip_factors(values)):
+        if values is not self._values:
+            self._prepare(values)
+        if self._turning or self._clipped:
+            self._turned_step()
+        else:
             self.base.step()
-        if "dampen" in values:
+        if self._dampens:
             dampen_momentum(self.base, values["dampen"])
         self._losses.append(loss)
 
+    def _prepare(self, values: Values) -> None:
+        self._values, self._turning = values, Turning(self.base.param_groups, values)
+        self._dampens = "dampen" in values and bool(values["dampen"].any())
+        self._clipped = np.flatnonzero(values["clip"][0] < 1.0).tolist() if "clip" in values else []
+        if self._clipped:  # moved once a control step, and without waiting for what the device has in hand
+            device, clip = self._clip_reference.device, values["clip"][0, self._clipped].astype(np.float32)
+            self._clip_index = torch.tensor(self._clipped).to(device, non_blocking=True)
+            self._clip = torch.from_numpy(clip).to(device, non_blocking=True)
+
+    def _turned_step(self) -> None:
+        try:
+            self._turning.turn()
+            if self._clipped:
+                self._clip_gradients()
+            self.base.step()
+        finally:
+            self._clipping.restore()
+            self._turning.restore()
+
+    def _clip_gradients(self) -> None:
+        norm, index = self._clip_norm(self._clipped), self._clip_index
+        factor, self._clip_reference[index] = clip_factor(norm, self._clip, self._clip_reference[index])
+        self._clipping.clip([self.base.param_groups[g] for g in self._clipped], factor)
+
+    def _clip_norm(self, groups: Sequence[int]) -> Tensor:
+        norm, sharded = self._norm(self._sketch.gradient(groups)), self._sketch.sharded[groups]
+        if self.ranks is None or not sharded.any():
+            return norm
+        return self.ranks.sum(norm.square(), sharded).sqrt()
+
+    def attend(self, values: Values) -> None:
+        """Take part in what a step under `values` asks of all ranks, without taking it."""
+        if values is not self._values:
+            self._prepare(values)
+        if self._clipped:
+            self._clip_norm(self._clipped)
+
+    def _norm(self, gradient: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(gradient[0], dim=-1)
+
     def end_interval(self) -> Interval:
         """Sum up the steps since the last call, at least one, and begin the next control step."""
-        losses, steps = self._losses_so_far(), len(self._losses)
+        return self.close_interval().read()
+
+    def close_interval(self) -> Transfer[Interval]:
+        """Do the same, but leave the sum on its way to the host: to read it at once is to wait for this very step."""
+        steps, gradient = len(self._losses), self._sketch.gradient()
+        clips = self._values is not None and "clip" in self._values
+        norm = self._norm(gradient) if clips else None
+        for g in self._sketch.without_gradient():
+            gradient[0, g] = torch.nan  # unknown, not zero
+        sums = self._memory.sums(gradient, self._sketch.weights())
+        losses, self._losses = self._losses, []
+        if self.ranks is not None:
+            sums, losses, self._units = self.ranks.pool(sums, losses, self._units, self._sketch.sharded)
+            norm = sums[0, 0].sqrt().float() if clips else None
+        if norm is not None:
+            self._clip_reference = decayed_reference(self._clip_reference, norm, steps)
+        vector = torch.cat([sums.flatten(), *(loss.to(sums.device).reshape(1) for loss in losses if _on_device(loss))])
+        return Transfer(vector, partial(self._summed_up, sums.shape, losses))
+
+    def _summed_up(self, shape: torch.Size, losses: list[Tensor | float], vector: Array) -> Interval:
+        split = math.prod(shape)
+        read, steps = iter(vector[split:].tolist()), len(losses)
+        seen = np.array([next(read) if _on_device(loss) else float(loss) for loss in losses])
+        finite = np.isfinite(seen)
         if self._skip_nonfinite:
-            losses = losses[np.isfinite(losses)]
-        if len(losses):
-            mean, noise = loss_statistics(losses[:, None], self._last_loss)
-            self._last_loss = losses[-1:]
-        else:
-            mean = noise = np.array([np.nan])
-        self._losses = []
-        gradient = self._sketch.gradient()
-        gradient[0, ~self._sketch.has_gradient()] = torch.nan  # unknown, not zero
-        return Interval(steps, mean, noise, self._memory.advance(gradient, self._sketch.weights()))
+            seen = seen[finite]
+        mean = noise = np.array([np.nan])
+        if len(seen):
+            mean, noise = loss_statistics(seen[:, None], self._last_loss)
+            self._last_loss = seen[-1:]
+        lost = np.array([not finite.all()])
+        return Interval(steps, mean, noise, to_products(vector[:split].reshape(shape)), lost)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the control step under way and what is kept of those before."""
         memory = dict(zip(("gradient", "weights", "displacement"), self._memory.tensors(), strict=True))
         return {"limits": self._sketch.limits, "memory": memory, "clip_reference": self._clip_reference,
-                "losses": self._losses_so_far(), "last_loss": self._last_loss}  # fmt: skip
+                "losses": np.array([float(loss) for loss in self._losses]), "last_loss": self._last_loss,
+                "units": self._units}  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned, tensors as numpy arrays.
@@ -114,26 +217,16 @@ class Stepper:
           ValueError: if it is that of other parameters.
         """
         sketch = GroupSketch(self.base.param_groups, state["limits"])
-        if state["memory"]["weights"].shape[1:] != sketch.mask.shape:
-            received = state["memory"]["weights"].shape[1:]
-            raise ValueError(f"state: expected sketches of shape {tuple(sketch.mask.shape)}; received {received}")
-        self._sketch, self._memory = sketch, SketchMemory(**{k: torch.tensor(v) for k, v in state["memory"].items()})
-        self._clip_reference, self._last_loss = state["clip_reference"], state["last_loss"]
-        self._losses = state["losses"].tolist()
+        expected, received = (len(sketch.lengths), sketch.width), state["memory"]["weights"].shape[1:]
+        if received != expected:
+            raise ValueError(f"state: expected sketches of shape {expected}; received {received}")
+        device = self._clip_reference.device
+        self._sketch = sketch
+        self._memory = SketchMemory(**{k: torch.tensor(v, device=device) for k, v in state["memory"].items()})
+        self._clip_reference = torch.tensor(state["clip_reference"], device=device)
+        self._losses, self._last_loss = state["losses"].tolist(), state["last_loss"]
+        self._units = None if state.get("units") is None else torch.tensor(state["units"], device=device)
 
-    def _losses_so_far(self) -> Array:
-        tensors = [loss for loss in self._losses if isinstance(loss, Tensor)]
-        if len(tensors) == len(self._losses) and len({(t.device, t.dtype) for t in tensors}) == 1:
-            return torch.stack(tensors).cpu().double().numpy()  # one transfer
-        return np.array([float(loss) for loss in self._losses])
 
-    def _clip_factors(self, values: Values) -> Array:
-        if "clip" not in values:
-            return np.ones(self.num_groups)
-        norm = self._sketch.gradient()[0].double().square().sum(-1).sqrt().numpy()
-        # A non-finite norm must not stay in the reference, and cannot be clipped: infinity times 0 is NaN.
-        norm = np.where(np.isfinite(norm), norm, 0.0)
-        self._clip_reference = np.maximum(self._clip_reference * CLIP_DECAY, norm)
-        threshold = values["clip"][0] * self._clip_reference
-        with np.errstate(all="ignore"):
-            return np.where(norm > threshold, threshold / norm, 1.0)
+def _on_device(loss: Tensor | float) -> TypeGuard[Tensor]:
+    return isinstance(loss, Tensor) and loss.device.type != "cpu"

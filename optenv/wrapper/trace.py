@@ -1,28 +1,29 @@
-"""A record of every decision: thinned in memory, whole in a file."""
+"""A record of every decision: thinned in memory, whole where the user wants it."""
 
 from __future__ import annotations
 
-import json
 import math
+from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from optenv.wrapper.sinks import open_sink
+
 Array = np.ndarray
 ParamGroup = dict[str, Any]
 NUMBERS_KEPT = 2048
-MIN_RECORDS, MAX_RECORDS = 40, 512
+MIN_RECORDS, MAX_RECORDS = 8, 256
 
 
-def capacity(num_groups: int) -> int:
-    """Return how many decisions are kept in memory: at least those of a whole run in 40 decisions.
+def capacity(num_groups: int, num_knobs: int = 3) -> int:
+    """Return how many decisions are kept in memory, so that their numbers, a rate and the knobs a group, stay few.
 
     >>> capacity(1), capacity(12), capacity(1000)
-    (512, 170, 40)
+    (256, 42, 8)
     """
-    return min(MAX_RECORDS, max(MIN_RECORDS, NUMBERS_KEPT // max(1, num_groups)))
+    return min(MAX_RECORDS, max(MIN_RECORDS, NUMBERS_KEPT // max(1, num_groups * (1 + num_knobs))))
 
 
 class Trace:
@@ -32,13 +33,15 @@ class Trace:
     on every second decision recorded, so the whole run stays covered, evenly.
     """
 
-    def __init__(self, path: str | Path | None = None):
-        """Record, and append every decision to the JSON-lines file `path` if there is one."""
-        self._path = None if path is None else Path(path)
-        self._records: list[tuple[int, float, Array, dict[str, Array]]] = []
+    def __init__(self, to: Any = None):
+        """Record, and write every decision `to` where `open_sink` says."""
+        self._sink = open_sink(to)
+        self._records: list[tuple[int, float, tuple[str, ...], Array]] = []
         self._stride, self._seen = 1, 0
-        if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+
+    def silence(self) -> None:
+        """Write no more; memory goes on."""
+        self._sink = None
 
     def add(self, step: int, loss: float, groups: Sequence[ParamGroup], values: dict[str, Array]) -> None:
         """Take in one decision.
@@ -49,16 +52,15 @@ class Trace:
           groups: the base optimizer's parameter groups, with the rates the user set.
           values: knob values by name, [1, G] each.
         """
-        own = {name: value[0].astype(np.float32) for name, value in values.items()}
         factor = values.get("scale", np.ones((1, len(groups)))) * (1.0 - values.get("dampen", 0.0))
         rate = np.array([float(group.get("lr", math.nan)) for group in groups]) * factor[0]
-        record = (step, loss, rate.astype(np.float32), own)
-        if self._path is not None:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(_readable(*record)) + "\n")
-        self._keep(record, capacity(len(groups)))
+        numbers = np.stack([rate, *(value[0] for value in values.values())]).astype(np.float32)  # [1 + knobs, G]
+        record = (step, loss, tuple(values), numbers)
+        if self._sink is not None:
+            self._sink.add(_readable(*record), group_names(groups))
+        self._keep(record, capacity(len(groups), len(values)))
 
-    def _keep(self, record: tuple[int, float, Array, dict[str, Array]], most: int) -> None:
+    def _keep(self, record: tuple[int, float, tuple[str, ...], Array], most: int) -> None:
         while len(self._records) >= most:
             self._records, self._stride = self._records[::2], 2 * self._stride
         if self._seen % self._stride == 0:
@@ -70,10 +72,23 @@ class Trace:
         return [_readable(*record) for record in self._records]
 
 
-def _readable(step: int, loss: float, rate: Array, values: dict[str, Array]) -> dict[str, Any]:
+def group_names(groups: Sequence[ParamGroup]) -> list[str]:
+    """Return each group's name, or its number where it has none or shares it.
+
+    >>> group_names([{"name": "encoder"}, {}, {"name": "head"}, {"name": "head"}])
+    ['encoder', 'group 1', 'group 2', 'group 3']
+    """
+    times = Counter(group.get("name") for group in groups)
+    return [
+        f"group {g}" if group.get("name") is None or times[group["name"]] > 1 else str(group["name"])
+        for g, group in enumerate(groups)
+    ]
+
+
+def _readable(step: int, loss: float, knobs: tuple[str, ...], numbers: Array) -> dict[str, Any]:
     """Return a record in JSON's types: one number per group; what is not known is None."""
-    knobs = {name: _numbers(value) for name, value in values.items()}
-    return {"step": step, "loss": loss if math.isfinite(loss) else None, "rate": _numbers(rate), **knobs}
+    by_name = dict(zip(("rate", *knobs), map(_numbers, numbers), strict=True))
+    return {"step": step, "loss": loss if math.isfinite(loss) else None, **by_name}
 
 
 def _numbers(values: Array) -> list[float | None]:

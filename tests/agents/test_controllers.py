@@ -195,12 +195,19 @@ class Learner(Fixed):
         return np.clip(self.mean + self.noise, -1.0, 1.0)
 
     def learn(self, reward, ended):
+        reward = np.where(np.isfinite(reward), reward, 0.0)
         self.draws += 1
         credit = np.mean((reward - reward.mean()) * self.noise.mean(axis=(1, 2))) / 0.1**2
         self.mean += 0.5 * float(credit)
 
     def save(self, path):
         path.write_text(json.dumps([self.mean, self.draws]))
+
+    def state_dict(self):
+        return {"mean": self.mean, "draws": self.draws, "noise": self.noise}
+
+    def load_state_dict(self, state):
+        self.mean, self.draws, self.noise = float(state["mean"]), int(state["draws"]), state["noise"]
 
     @classmethod
     def load(cls, path):
@@ -224,3 +231,34 @@ def test_a_learner_that_learns_and_saves_all_it_is_conforms():
 def test_a_learner_that_does_not_go_on_as_it_was_saved_is_found():
     with pytest.raises(ConformanceError, match="saved_and_loaded: expected the loaded controller to act as the saved"):
         check_controller(ForgetsToSaveItsDraws, load=ForgetsToSaveItsDraws.load)
+
+
+class ForgetsItsRun(Learner):
+    def state_dict(self):
+        return {**super().state_dict(), "mean": 0.5}
+
+
+class SpoiltByNaN(Learner):
+    def learn(self, reward, ended):
+        self.draws += 1
+        self.mean += float(np.mean(reward))
+
+
+class ExploresByPlaceUnpaid(Learner):
+    neutral_untrained = False
+
+    def act(self, observation):
+        return np.random.default_rng(0).uniform(-1.0, 1.0, (*observation.shape[:2], 1))
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (ForgetsItsRun, "resumed: expected state_dict to hold all"),
+        (SpoiltByNaN, "bad_rewards: expected numbers .* after bad rewards; received nan"),
+        (ExploresByPlaceUnpaid, "batch_order: expected the actions of a batch in another order"),
+    ],
+)
+def test_a_broken_learner_is_named_with_what_is_wrong(broken, said):
+    with pytest.raises(ConformanceError, match=f"(?s){broken.__name__} does not conform:.*{said}"):
+        check_controller(broken, load=broken.load)

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 import optenv
 from optenv.control.controller import Controller, Interface
+from optenv.control.guard import Guard
 from optenv.control.knobs import KNOBS
 from optenv.env import OptControlVectorEnv
 from optenv.inner.randomness import minibatch_indices
@@ -60,28 +61,29 @@ class RandomController(Controller):
         return action
 
 
-def run_environment(interface, optimizer, options, trainer):
+def run_environment(interface, optimizer, options, trainer, guard=False):
     settings = {"knobs": interface.knobs, "control": interface.control, "first_update": interface.first_update}
     budget = {"num_inner_steps": TOTAL, "steps_per_action": EVERY, "lr": RATE}
     env = OptControlVectorEnv(1, task=Perceptron(), trainer=trainer, optimizer=optimizer, optimizer_options=options,
                               autoreset_mode="Disabled", **settings, **budget)  # fmt: skip
     env.reset(seed=0)
     seed, controller = env._episodes.seed.copy(), RandomController(interface)
-    controller.reset(1, env.max_groups)
+    steers = Guard(controller) if guard else controller
+    steers.reset(1, env.max_groups)
     terminated = [False]
     while not terminated[0]:
-        _, _, terminated, _, _ = env.step(controller.act(env.group_observation()).reshape(1, -1))
+        _, _, terminated, _, _ = env.step(steers.act(env.group_observation()).reshape(1, -1))
     return controller, env, seed
 
 
-def run_wrapper(interface, base_class, options, seed):
+def run_wrapper(interface, base_class, options, seed, guard=False):
     model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3))
     env = OptControlVectorEnv(1, task=Perceptron(), lr=RATE)
     env.reset(seed=0)
     nn.utils.vector_to_parameters(next(iter(env._runs._states.values()))[1].params[0].clone(), model.parameters())
     controller = RandomController(interface)
     base = base_class(optenv.layer_groups(model), lr=RATE, **options)
-    optimizer = optenv.ControlledOptimizer(base, controller, total_steps=TOTAL, steps_per_action=EVERY)
+    optimizer = optenv.ControlledOptimizer(base, controller, total_steps=TOTAL, steps_per_action=EVERY, guard=guard)
     for step in range(TOTAL):
         rows = minibatch_indices(seed, np.array([step]), 1, Perceptron.batch_size, 150)[0, 0]
         loss = F.cross_entropy(model(DATA.train[0][rows]), DATA.train[1][rows])
@@ -131,3 +133,14 @@ def test_with_the_torch_trainer_the_two_hosts_agree_bit_for_bit():
     np.testing.assert_array_equal(inside.observations, outside.observations)
     own = torch.cat([p.detach().reshape(-1) for p in env._runs._rows[0].params.values()])
     assert torch.equal(own, parameters)
+
+
+@pytest.mark.parametrize("control", ["absolute", "relative"])
+def test_a_guarded_controller_cannot_tell_either(control):
+    interface = Interface(knobs=tuple(KNOBS), control=control)
+    inside, env, seed = run_environment(interface, "adamw", {}, "torch", guard=True)
+    outside, parameters = run_wrapper(interface, torch.optim.AdamW, {}, seed, guard=True)
+    unguarded, _ = run_wrapper(interface, torch.optim.AdamW, {}, seed)
+    np.testing.assert_array_equal(inside.observations, outside.observations)
+    # Only under absolute control does this one jump about enough to be faded.
+    assert np.array_equal(outside.observations, unguarded.observations) == (control == "relative")

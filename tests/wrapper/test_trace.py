@@ -20,7 +20,8 @@ def read(path):
     def refuse(constant):
         raise AssertionError(f"{constant} is not JSON")
 
-    return [json.loads(line, parse_constant=refuse) for line in path.read_text().splitlines()]
+    lines = [json.loads(line, parse_constant=refuse) for line in path.read_text().splitlines()]
+    return [line for line in lines if "step" in line]  # the others name the groups
 
 
 def test_every_decision_is_a_line_of_the_trace(problem, fixed, tmp_path):
@@ -65,16 +66,16 @@ def test_without_a_trace_no_file_is_written(problem, tmp_path, monkeypatch):
 
 def test_the_history_is_bounded_and_covers_the_whole_run_evenly():
     trace, groups = Trace(), [{"lr": 0.1}] * 100
-    for step in range(10 * MIN_RECORDS + 3):
+    for step in range(10 * capacity(100, 1) + 3):
         trace.add(step, 1.0, groups, {"scale": np.ones((1, 100))})
-        assert len(trace._records) <= capacity(100) == MIN_RECORDS
+        assert len(trace._records) <= capacity(100, 1)
     steps = [record["step"] for record in trace.records()]
-    assert steps[0] == 0 and steps[-1] > 9 * MIN_RECORDS and len(steps) > MIN_RECORDS / 2
+    assert steps[0] == 0 and steps[-1] > 8 * capacity(100, 1) and len(steps) >= capacity(100, 1) // 2
     assert len(set(np.diff(steps))) == 1
 
 
-def test_a_run_of_forty_decisions_is_kept_whole_whatever_the_number_of_groups():
-    assert min(map(capacity, (1, 10, 100, 1000))) >= 40
+def test_a_run_of_forty_decisions_is_kept_whole_up_to_a_dozen_groups():
+    assert min(map(capacity, (1, 2, 12))) >= 40 and capacity(10**6) == MIN_RECORDS
 
 
 def test_what_it_says_of_itself_is_short_and_names_what_steers_what(fixed):

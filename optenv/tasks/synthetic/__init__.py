@@ -1,6 +1,6 @@
 """The training split: families of tasks whose architectures and data are drawn at random."""
 
-from optenv.tasks.synthetic import autoencoder, classification, quadratic, regression, sequence, teacher_student
+from optenv.tasks.synthetic import autoencoder, classification, quadratic, regression, sequence, small, teacher_student
 
 FAMILIES = (
     classification.FAMILY,
@@ -9,4 +9,6 @@ FAMILIES = (
     autoencoder.FAMILY,
     quadratic.FAMILY,
     sequence.FAMILY,
+    small.CLASSIFICATION,
+    small.REGRESSION,
 )

@@ -12,7 +12,7 @@ from optenv.tasks.layers import cross_entropy
 from optenv.tasks.perceptron import PerceptronTask
 from optenv.tasks.synthetic import sampling
 from optenv.tasks.synthetic.family import BATCH_SIZES, DrawnFamily, draw_examples, draw_mlp, log_integer
-from optenv.tasks.task import Data, Task
+from optenv.tasks.task import Data
 
 
 def draw_data(generator: Generator, *, examples: int, inputs: int, classes: int) -> Data:
@@ -53,11 +53,12 @@ def _mislabelled(generator: Generator, y: Tensor, classes: int) -> Tensor:
     return torch.where(wrong, torch.randint(classes, y.shape, generator=generator), y)
 
 
-def _member(rng: random.Random, name: str) -> Task:
+def draw_task(rng: random.Random, name: str) -> PerceptronTask:
+    """Draw a classification task called `name`; every choice is made by `rng`."""
     inputs, classes = log_integer(rng, 4, 128), log_integer(rng, 2, 20)
     mlp = draw_mlp(rng, inputs=inputs, outputs=classes)
     source = partial(draw_data, examples=draw_examples(rng, inputs=inputs), inputs=inputs, classes=classes)
     return PerceptronTask(name, mlp, cross_entropy, source, rng.choice(BATCH_SIZES))
 
 
-FAMILY = DrawnFamily("synthetic_classification", _member)
+FAMILY = DrawnFamily("synthetic_classification", draw_task)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from optenv.tasks.perceptron import PerceptronTask
 from optenv.tasks.synthetic import sampling
 from optenv.tasks.synthetic.family import BATCH_SIZES, DrawnFamily, draw_examples, draw_mlp, log_integer
-from optenv.tasks.task import Data, Task
+from optenv.tasks.task import Data
 
 # The squared error twice: it is what most regressions use.
 CRITERIA = (F.mse_loss, F.mse_loss, F.l1_loss, F.smooth_l1_loss)
@@ -43,11 +43,12 @@ def _noise(generator: Generator, y: Tensor) -> Tensor:
     return noise * sampling.log_between(generator, 0.01, 1.5)
 
 
-def _member(rng: random.Random, name: str) -> Task:
+def draw_task(rng: random.Random, name: str) -> PerceptronTask:
+    """Draw a regression task called `name`; every choice is made by `rng`."""
     inputs, outputs = log_integer(rng, 4, 128), log_integer(rng, 1, 8)
     mlp = draw_mlp(rng, inputs=inputs, outputs=outputs)
     source = partial(draw_data, examples=draw_examples(rng, inputs=inputs), inputs=inputs, outputs=outputs)
     return PerceptronTask(name, mlp, rng.choice(CRITERIA), source, rng.choice(BATCH_SIZES))
 
 
-FAMILY = DrawnFamily("synthetic_regression", _member)
+FAMILY = DrawnFamily("synthetic_regression", draw_task)

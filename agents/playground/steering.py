@@ -1,0 +1,130 @@
+"""Training runs under a controller, as they happen: the loop of the environment, one control step at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from agents.playground.optimizers import build, get_optimizer
+from agents.playground.settings import RunSettings, SweepSettings, TrainingSettings
+from agents.registry import load
+from optenv import tasks
+from optenv.benchmark.run import control_edges
+from optenv.control.loop import ControlLoop
+from optenv.env.settings import EnvSettings
+from optenv.env.trainers import Runs
+from optenv.inner.optimizers import OPTIMIZERS as BATCHED
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where the runs of one controller are.
+
+    Attributes:
+      controller: its name.
+      step: inner steps taken so far.
+      total: their budget.
+      loss: of every run on its validation set, [N], infinite where it diverged; NaN where nobody watches
+        and the run goes on.
+      values: knob values over the control step that ended, [N, G] each; at the start those it begins with.
+      groups: names of the parameter groups.
+      rates: base learning rates, [N].
+    """
+
+    controller: str
+    step: int
+    total: int
+    loss: Array
+    values: dict[str, Array]
+    groups: tuple[str, ...]
+    rates: Array
+
+
+def train(settings: TrainingSettings) -> Iterator[Progress]:
+    """Train one run under each controller: the same weights, data and minibatches for all of them.
+
+    The runs take turns, a control step each, so that all curves grow together.
+
+    Raises:
+      ValueError: if no controller is chosen.
+    """
+    seeds, rates = np.array([settings.seed], np.uint64), np.array([settings.lr])
+    under_way = [steer(settings, name, seeds, rates) for name in settings.methods()]
+    while under_way:
+        for run in list(under_way):
+            progress = next(run, None)
+            if progress is None:
+                under_way.remove(run)
+            else:
+                yield progress
+
+
+def sweep(settings: SweepSettings) -> Iterator[Progress]:
+    """Train paired runs at every base learning rate under each controller, one controller after the other.
+
+    Raises:
+      ValueError: if no controller is chosen.
+    """
+    rates = np.repeat(settings.rates(), settings.num_seeds)
+    seeds = np.tile(np.arange(settings.num_seeds), settings.count) + settings.seed
+    for name in settings.methods():
+        yield from steer(settings, name, seeds.astype(np.uint64), rates, watched=False)
+
+
+def steer(settings: RunSettings, name: str, seeds: Array, rates: Array, *, watched: bool = True) -> Iterator[Progress]:
+    """Train one run per seed under a controller.
+
+    Args:
+      settings: task, base optimizer, budget and grouping.
+      name: of the controller.
+      seeds: of the runs, [N]; equal seeds begin and draw minibatches alike.
+      rates: base learning rates, [N].
+      watched: whether losses are measured at every control step, not only at the end.
+
+    Yields:
+      The start, and every control step. It ends early once all runs have diverged.
+    """
+    controller, runs = load(name), _runs(settings)
+    every = np.arange(len(seeds))
+    runs.start(every, np.zeros_like(every), seeds)
+    loop = ControlLoop(controller.interface, np.full(len(seeds), float(settings.steps)), runs.max_groups)
+    if controller.interface.first_update is not None:
+        loop.start_at(runs.first_update_ratio(rates, every))
+    controller.reset(len(seeds), runs.max_groups)
+    edges = control_edges(settings.steps, controller.interface.decisions)
+    report = partial(Progress, name, total=settings.steps, groups=runs.group_names(0), rates=rates)
+    yield report(step=0, loss=_measure(runs, every), values=_copied(loop.values()))
+    for first, last in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        values = loop.apply(controller.act(loop.observe()))
+        interval = runs.run(rates, values, last - first)
+        loop.advance(interval)
+        over = last == settings.steps or not np.isfinite(interval.loss).any()
+        loss = _measure(runs, every) if watched or over else np.full(len(seeds), np.nan)
+        yield report(step=last, loss=loss, values=_copied(values))
+        if over:
+            return
+
+
+def _runs(settings: RunSettings) -> Runs:
+    task = tasks.get(settings.task)
+    if settings.optimizer in BATCHED:
+        env = EnvSettings(task=task, optimizer=settings.optimizer, groups=settings.groups)
+    else:
+        row = get_optimizer(settings.optimizer)
+        env = EnvSettings(task=task, trainer="torch", groups=settings.groups,
+                          optimizer=lambda groups: build(row, groups, {}))  # fmt: skip
+    return env.prepare_runs()(task)
+
+
+def _measure(runs: Runs, rows: Array) -> Array:
+    loss = runs.evaluate(rows, "valid")
+    return np.where(np.isfinite(loss), loss, np.inf)
+
+
+def _copied(values: dict[str, Array]) -> dict[str, Array]:
+    return {name: np.array(value) for name, value in values.items()}

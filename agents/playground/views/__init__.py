@@ -1,0 +1,1 @@
+"""The pages: what is asked and shown; what is computed lies in the modules beside this folder."""

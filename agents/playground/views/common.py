@@ -1,0 +1,190 @@
+"""What all pages share: words in two languages, settings behind widgets, sentences for errors, figures, exports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from functools import partial
+from typing import Any
+
+import streamlit as st
+
+from agents.playground.complaints import Complaint
+from agents.playground.export import FORMATS, Exhibit
+from agents.playground.russian import RUSSIAN
+from agents.playground.settings import Settings, from_file, to_link
+from optenv.figures.picture import Picture
+from optenv.figures.plotly_canvas import plotly_figure
+
+LANGUAGES: dict[str, dict[str, str]] = {"English": {}, "Русский": RUSSIAN}
+CHART = {"displaylogo": False, "toImageButtonOptions": {"format": "svg"}}
+
+
+def say(text: str) -> str:
+    """Return a text in the language of this session; what has no translation stays English."""
+    return LANGUAGES[st.session_state.get("language", "English")].get(text, text)
+
+
+def sentence(error: Exception) -> str:
+    """Return what went wrong as a sentence in the language of this session."""
+    if isinstance(error, Complaint):
+        return say(error.template).format(**error.values)
+    return f"{say('That did not work:')} {error}"
+
+
+def restore(settings: Settings) -> None:
+    """Make these the settings of their page, behind fresh widgets, and ask it to run; before its widgets are drawn."""
+    st.session_state[f"{settings.page}:kept"] = settings
+    st.session_state[f"{settings.page}:run"] = True
+    _refresh(settings)
+
+
+def _refresh(settings: Settings) -> None:
+    st.session_state[f"{settings.page}:initial"] = settings
+    st.session_state["version"] = st.session_state.get("version", 0) + 1
+
+
+class Form:
+    """A page's settings behind widgets.
+
+    Every widget begins with the value that was restored, or kept when the page was left; what a person does to it from
+    then on is Streamlit's to remember. A restored value goes to a fresh widget, named by the restoration's number.
+
+    Attributes:
+      initial: the settings that the widgets began with.
+      values: what the widgets hold now, by field.
+    """
+
+    def __init__(self, default: Settings):
+        """Begin a page, or go on with it."""
+        self._kind, self._page = type(default), default.page
+        if st.session_state.get("page") != self._page:
+            _refresh(st.session_state.get(f"{self._page}:kept", default))
+            st.session_state["page"] = self._page
+        self.initial: Any = st.session_state[f"{self._page}:initial"]
+        self.values: dict[str, Any] = {}
+
+    def key(self, field: str) -> str:
+        """Return the name of a field's widget."""
+        return f"{self._page}.{field}.{st.session_state['version']}"
+
+    def one(self, label: str, options: Sequence[str], field: str, value: Any = None, **more: Any) -> Any:
+        """Show a choice of one among names; of a value that is not among them the first takes the place."""
+        value = getattr(self.initial, field) if value is None else value
+        index = options.index(value) if value in options else 0
+        return self._hold(field, st.selectbox(say(label), options, index, key=self.key(field), **more))
+
+    def several(self, label: str, options: Sequence[str], field: str, **more: Any) -> Any:
+        """Show a choice of several among names."""
+        value = list(getattr(self.initial, field))
+        more = {"placeholder": say("choose")} | more
+        return self._hold(field, tuple(st.multiselect(say(label), options, value, key=self.key(field), **more)))
+
+    def number(self, label: str, low: float, high: float, field: str, value: Any = None, **more: Any) -> Any:
+        """Show a field for a number of any size."""
+        value = getattr(self.initial, field) if value is None else value
+        shown: Any = {"format": "%g", "step": 0.1} | more
+        value = min(max(float(value), float(low)), float(high))
+        return self._hold(
+            field, st.number_input(say(label), float(low), float(high), value, key=self.key(field), **shown)
+        )
+
+    def whole(self, label: str, low: int, high: int, field: str, value: Any = None, **more: Any) -> Any:
+        """Show a field for a whole number."""
+        value = getattr(self.initial, field) if value is None else value
+        return self._hold(field, st.number_input(say(label), low, high, value, 1, key=self.key(field), **more))
+
+    def slide(self, label: str, low: int, high: int, field: str) -> Any:
+        """Show a slider in steps of 10; it reaches as far as a restored value asks."""
+        value = getattr(self.initial, field)
+        step = 10 if value % 10 == 0 else 1
+        return self._hold(
+            field, st.slider(say(label), min(low, value), max(high, value), value, step, key=self.key(field))
+        )
+
+    def check(self, label: str, field: str, value: bool, **more: Any) -> bool:
+        """Show a box to tick."""
+        return self._hold(field, st.checkbox(say(label), value, key=self.key(field), **more))
+
+    def segment(self, label: str, options: Sequence[str], field: str) -> Any:
+        """Show names beside each other, of which one is pressed."""
+        value = getattr(self.initial, field)
+        value = value if value in options else options[-1]
+        shown = st.segmented_control(say(label), options, default=value, key=self.key(field), required=True,
+                                     format_func=say)  # fmt: skip
+        return self._hold(field, shown or value)
+
+    def _hold(self, field: str, value: Any) -> Any:
+        self.values[field] = value
+        return value
+
+    def settings(self, **other: Any) -> Any:
+        """Return the settings that the widgets hold, or say on the page why there are none.
+
+        Args:
+          **other: fields that are not one widget each.
+
+        Returns:
+          The settings, or None.
+        """
+        names = {f.name for f in fields(self._kind)}
+        held = vars(self.initial) | {name: v for name, v in self.values.items() if name in names} | other
+        try:
+            settings = self._kind(**held)
+        except ValueError as error:
+            st.error(sentence(error))
+            return None
+        st.session_state[f"{self._page}:kept"] = settings
+        return settings
+
+
+def chart(picture: Picture, name: str) -> None:
+    """Show a picture."""
+    figure = plotly_figure(picture, play=say("Play"), pause=say("Pause"), step=say("iteration"))
+    st.plotly_chart(figure, key=name, config=CHART, theme="streamlit")
+
+
+def exports(make: Callable[[], Exhibit], settings: Settings) -> None:
+    """Show the downloads of what is on the screen, its link, and the way back from a file.
+
+    Args:
+      make: gathers what is on the screen, when a download is asked for.
+      settings: what it was made from.
+    """
+    st.subheader(say("Export"))
+    st.caption(say("Numbers, picture or page of what is shown here, each with the settings that reproduce it."))
+    for column, (name, (write, ending, media)) in zip(st.columns(len(FORMATS)), FORMATS.items(), strict=True):
+        column.download_button(
+            name, partial(_written, write, make), f"optcontrol-{settings.page}.{ending}", media,
+            key=f"{settings.page}:export:{name}", on_click="ignore", width="stretch",
+        )  # fmt: skip
+    st.caption(say("Link to these settings:"))
+    base = (getattr(st.context, "url", None) or "").split("?")[0]
+    language = st.session_state.get("language", "English")
+    words = "" if language == "English" else f"&language={language}"
+    st.code(f"{base}?settings={to_link(settings)}{words}", language=None, wrap_lines=True)
+
+
+def _written(write: Callable[[Exhibit], bytes], make: Callable[[], Exhibit]) -> bytes:
+    return write(make())
+
+
+def upload() -> None:
+    """Show the way from a file of settings, or a JSON export, back to its page."""
+    file = st.file_uploader(say("Settings from a file"), type="json", key="upload", on_change=_uploaded)
+    if file is not None and "upload:error" in st.session_state:
+        st.error(st.session_state["upload:error"])
+
+
+def _uploaded() -> None:
+    st.session_state.pop("upload:error", None)
+    file = st.session_state.get("upload")
+    if file is None:
+        return
+    try:
+        settings = from_file(file.getvalue())
+    except ValueError as error:
+        st.session_state["upload:error"] = sentence(error)
+        return
+    restore(settings)
+    st.session_state["goto"] = settings.page

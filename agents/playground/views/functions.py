@@ -1,0 +1,191 @@
+"""The page of functions: methods race on a test function."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import streamlit as st
+
+from agents.playground.export import Exhibit
+from agents.playground.landscape import curves, landscape
+from agents.playground.measures import Standing, race_rows, standings, summary_rows
+from agents.playground.optimizers import OPTIMIZERS, OptimizerRow, Option
+from agents.playground.presets import PRESETS
+from agents.playground.race import Race
+from agents.playground.settings import FUNCTION, HEIGHTS, VIEWS, FunctionSettings, controller_names
+from agents.playground.views import common
+from agents.playground.views.common import Form, say
+from optenv.figures.picture import COLOR_MAPS
+
+PAGE = FunctionSettings.page
+
+
+def show() -> None:
+    """Draw the page."""
+    form = Form(next(iter(PRESETS.values())).settings)
+    st.header(say("Optimizers and controllers on test functions"))
+    with st.sidebar:
+        pressed = st.button(say("Run"), type="primary", width="stretch", key=f"{PAGE}:go")
+        _ask_preset()
+        settings = _ask(form)
+    if settings is None:
+        return
+    ran = st.session_state.get(f"{PAGE}:race")
+    other = ran is None or ran[0].function != settings.function
+    if st.session_state.pop(f"{PAGE}:run", False) or pressed or other:
+        _run(settings)
+    if f"{PAGE}:race" in st.session_state:
+        _show(form, settings, *st.session_state[f"{PAGE}:race"])
+
+
+def _run(settings: FunctionSettings) -> None:
+    try:
+        with st.spinner(say("Running")):
+            st.session_state[f"{PAGE}:race"] = (settings, settings.run())
+    except (ValueError, ImportError, RuntimeError, ArithmeticError) as error:
+        st.session_state.pop(f"{PAGE}:race", None)
+        st.error(common.sentence(error))
+
+
+def _ask_preset() -> None:
+    name = st.selectbox(say("Preset"), list(PRESETS), None, key="preset", on_change=_apply_preset, format_func=say,
+                        placeholder=say("choose"), help=say("Sets everything below, and runs."))  # fmt: skip
+    if name:
+        st.caption(say(PRESETS[name].why))
+
+
+def _apply_preset() -> None:
+    if st.session_state["preset"]:
+        common.restore(PRESETS[st.session_state["preset"]].settings)
+
+
+def _ask(form: Form) -> FunctionSettings | None:
+    """Show the widgets and return the settings they hold."""
+    function = form.one("Function", list(FUNCTION), "function")
+    optimizers = form.several("Optimizers", list(OPTIMIZERS), "optimizers", format_func=_title)
+    form.several("Controllers on top of each", controller_names(), "controllers",
+                 help=say("Each optimizer runs alone, and under each of these."))  # fmt: skip
+    form.slide("Iterations", 10, 2000, "iterations")
+    start = _ask_start(form, function)
+    with st.expander(say("Noise and penalties")):
+        form.number("Gradient noise (standard deviation, loss / distance)", 0.0, 1e6, "noise",
+                    help=say("Added to every coordinate of the gradient: the same noise for all methods."))  # fmt: skip
+        form.number("L1 penalty: weight of |x| + |y|", 0.0, 1e6, "l1")
+        form.number("L2 penalty: weight of (x² + y²) / 2", 0.0, 1e6, "l2",
+                    help=say("With a penalty every method runs twice, with it and without."))  # fmt: skip
+        form.number("Tolerance (loss that counts as arrived)", 0.0, 1e6, "tolerance", step=1e-4)
+    with st.expander(say("Look")):
+        form.one("Colour map", COLOR_MAPS, "colors")
+        form.one("Heights and colours", HEIGHTS, "heights", format_func=say)
+    chosen = [OPTIMIZERS[name] for name in optimizers]
+    if chosen:
+        st.markdown(f"**{say('Options')}**")
+    options = {row.name: _ask_options(form, row) for row in chosen}
+    return form.settings(options={name: own for name, own in options.items() if own}, start=start)
+
+
+def _title(name: str) -> str:
+    return OPTIMIZERS[name].title
+
+
+def _ask_start(form: Form, function: str) -> tuple[float, float] | None:
+    """Show the start's fields: those of another function begin a fifth in from a corner of its domain."""
+    low_x, high_x, low_y, high_y = FUNCTION[function].bounds
+    initial = form.initial.start if function == form.initial.function else None
+    x, y = initial or (low_x + 0.2 * (high_x - low_x), high_y - 0.2 * (high_y - low_y))
+    random = form.check("Random start", "random", form.initial.start is None)
+    left, right = st.columns(2)
+    if not random:
+        with left:
+            x = form.number("Start x", low_x, high_x, f"x.{function}", x)
+        with right:
+            y = form.number("Start y", low_y, high_y, f"y.{function}", y)
+    form.whole("Seed", 0, 2**31, "seed", help=say("Of the random start, the noise, and what Sophia draws."))
+    return None if random else (x, y)
+
+
+def _ask_options(form: Form, row: OptimizerRow) -> dict[str, Any]:
+    """Show an optimizer's options and return those that differ from their defaults."""
+    initial = form.initial.options.get(row.name, {})
+    with st.expander(row.title):
+        values = {o.name: _ask_option(form, row, o, initial.get(o.name, o.default)) for o in row.options}
+    return {option.name: values[option.name] for option in row.options if values[option.name] != option.default}
+
+
+def _ask_option(form: Form, row: OptimizerRow, option: Option, value: Any) -> Any:
+    field, more = f"option.{row.name}.{option.name}", {"help": say(option.why)}
+    if option.choices:
+        return form.one(option.name, option.choices, field, value, **more)
+    if isinstance(option.default, bool):
+        return form.check(option.name, field, bool(value), **more)
+    if isinstance(option.default, int):
+        return form.whole(option.name, int(option.low), int(option.high), field, value, **more)
+    step = float(option.default) / 10 or 0.01
+    return form.number(option.name, option.low, option.high, field, value, step=step, help=more["help"])
+
+
+def _show(form: Form, settings: FunctionSettings, ran: FunctionSettings, race: Race) -> None:
+    """Show a race; the look of it follows the widgets at once, the rest when it is run again."""
+    function = race.function
+    low_x, high_x, low_y, high_y = function.bounds
+    st.markdown(
+        f"**{function.name}**: `{function.formula}`  \n"
+        f"x {low_x:g} … {high_x:g}, y {low_y:g} … {high_y:g}; {say('minima')}: "
+        + ", ".join(f"({x:.4g}, {y:.4g})" for x, y in function.minima)
+    )
+    look = {"view": form.segment("View", VIEWS, "view"), "colors": settings.colors, "heights": settings.heights}
+    if {**settings.to_dict(), **look} != {**ran.to_dict(), **look}:
+        st.info(say("The settings have changed: press Run to see what they do."))
+    shown = FunctionSettings(**{**vars(ran), **look})
+    st.session_state[f"{PAGE}:kept"] = FunctionSettings(**{**vars(settings), **look})
+    picture = partial(landscape, race, view=shown.view, log=shown.heights == "log", colors=shown.colors)
+    common.chart(picture(say=say), f"{PAGE}:landscape")
+    common.chart(curves(race, say=say), f"{PAGE}:curves")
+    _table(race, shown.tolerance)
+    language = st.session_state.get("language", "English")
+    common.exports(partial(_exhibit, shown, race, language), shown)
+
+
+def _exhibit(settings: FunctionSettings, race: Race, language: str) -> Exhibit:
+    translate = partial(_translated, language)
+    log = settings.heights == "log"
+    pictures = {
+        translate("trajectories"): landscape(race, view=settings.view, log=log, colors=settings.colors, say=translate),
+        translate("loss and gradient norm"): curves(race, say=translate),
+    }
+    return Exhibit(settings, summary_rows(race, settings.tolerance), race_rows(race), pictures)
+
+
+def _translated(language: str, text: str) -> str:
+    """Translate outside of the page's thread, where the session's state is not at hand."""
+    return common.LANGUAGES[language].get(text, text)
+
+
+def _table(race: Race, tolerance: float) -> None:
+    rows = standings(race, tolerance)
+    winner = next((row.label for row in rows if row.winner), None)
+    if winner is None:
+        st.warning(say("Every method diverged: try lower learning rates."))
+    else:
+        st.success(f"{say('Winner')}: **{winner}**")
+    st.dataframe([_line(row) for row in rows], hide_index=True, key=f"{PAGE}:table")
+
+
+def _line(row: Standing) -> dict[str, Any]:
+    return {
+        say("method"): ("★ " if row.winner else "") + row.label,
+        say("final loss"): "–" if row.diverged_at is not None else f"{row.final_loss:.4g}",
+        say("distance to the nearest minimum"): "–" if row.diverged_at is not None else f"{row.distance:.4g}",
+        say("steps to tolerance"): "–" if row.steps_to_tolerance is None else str(row.steps_to_tolerance),
+        say("what became of it"): _fate(row),
+    }
+
+
+def _fate(row: Standing) -> str:
+    if row.diverged_at is not None:
+        return say("diverged at iteration {at}").format(at=row.diverged_at)
+    if row.left_at is None:
+        return say("stayed in view")
+    template = "left the view at iteration {at} and came back" if row.returned else "left the view at iteration {at}"
+    return say(template).format(at=row.left_at)

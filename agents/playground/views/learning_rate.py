@@ -1,0 +1,59 @@
+"""The page of learning rates: where methods end, by the base rate they were given."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import streamlit as st
+
+from agents.playground.export import Exhibit
+from agents.playground.jobs import Job
+from agents.playground.settings import SweepSettings
+from agents.playground.steering import sweep
+from agents.playground.trainings import sweep_picture, sweep_rows, sweep_summary
+from agents.playground.views import common, running
+from agents.playground.views.common import Form, say
+
+PAGE = SweepSettings.page
+
+
+def show() -> None:
+    """Draw the page."""
+    form = Form(SweepSettings())
+    st.header(say("Final loss by base learning rate"))
+    st.caption(say("What a controller is for: a flat line, whatever rate was asked for."))
+    with st.sidebar:
+        pressed = running.buttons(PAGE)
+        task = running.ask_run(form)
+        form.number("Least learning rate", 1e-8, 100.0, "low", step=1e-5)
+        form.number("Greatest learning rate", 1e-8, 100.0, "high", step=1e-2)
+        form.whole("Number of rates", 2, 41, "count")
+        form.whole("Runs at each rate", 1, 10, "num_seeds")
+        running.ask_rest(form)
+        settings = form.settings(task=task)
+    running.follow(PAGE, settings, pressed, sweep, _draw)
+
+
+def _draw(job: Job, events: list[Any]) -> None:
+    settings: SweepSettings = job.settings
+    picture = sweep_picture(events, settings, say)
+    if picture is None:
+        st.info(say("The first curve appears when the first method is through."))
+        return
+    common.chart(picture, f"{PAGE}:rates")
+    st.dataframe(
+        [{say("controller"): row["controller"], say("best loss"): f"{row['best']:.4g}",
+          say("at learning rate"): f"{row['best_lr']:.2g}", say("worst loss"): f"{row['worst']:.4g}",
+          say("worst over best"): f"{row['worst_over_best']:.3g}"}
+         for row in sweep_summary(events, settings)],
+        hide_index=True, key=f"{PAGE}:table",
+    )  # fmt: skip
+    if not job.active:
+        common.exports(partial(_exhibit, settings, events), settings)
+
+
+def _exhibit(settings: SweepSettings, events: list[Any]) -> Exhibit:
+    picture = sweep_picture(events, settings)
+    pictures = {} if picture is None else {"final loss by base learning rate": picture}
+    return Exhibit(settings, sweep_summary(events, settings), sweep_rows(events, settings), pictures)

@@ -1,0 +1,25 @@
+"""See what Opt2Vec's embeddings hold, projected and coloured: `python examples/embeddings.py [POLICY] [PICTURE]`."""
+
+import sys
+from pathlib import Path
+
+import agents
+from agents.opt2vec.analysis import collect, embedding_figure
+
+TASKS = ("synthetic_classification:15", "synthetic_regression:15", "synthetic_sequence:14", "quadratic:15")
+
+
+def main(policy: str = "opt2vec", picture: str | None = None, total_steps: int = 200, most: int = 2000) -> int:
+    """Draw the embeddings of some runs; return how many there are."""
+    found = collect(agents.load(policy), TASKS, total=total_steps)
+    figure = embedding_figure(found, most=most)
+    if picture is not None:
+        Path(picture).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(picture)
+    return len(found.vectors)
+
+
+if __name__ == "__main__":
+    place = sys.argv[2] if len(sys.argv) > 2 else "runs/embeddings.png"
+    count = main(*sys.argv[1:2], picture=place)
+    print(f"{count} embeddings are drawn in {place}")

@@ -1,0 +1,234 @@
+"""A controller around a controller that lets it do as it likes until something goes wrong."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from optenv.control.controller import Controller
+from optenv.control.features import FEATURE_NAMES, FEATURES
+from optenv.control.knobs import KNOBS
+from optenv.control.loop import position_limits
+from optenv.control.signals import carried
+
+Array = np.ndarray
+Authority = tuple[float, float]
+
+EXPLODED = 1.0  # regret: the loss stands above its start, by the fall so far
+CALM = 0.1  # regret up to which the loss counts as near its best
+RISEN = -0.7  # significance: a rise of 3.5 standard errors
+# Nats of the log scale that are taken back in the next decision, on average; what adds up must be steadier.
+JERKY = {"absolute": 0.3, "relative": 0.1}
+JERK_MEMORY, JERK_PRIOR = 0.9, 2  # decisions of smooth control that a run is credited with at its start
+DISTRUST = 0.5  # what a significant rise leaves of the trust
+RECOVERY = 0.05  # trust regained in a decision without trouble
+FIRST_PAUSE, LONGEST_PAUSE = 2, 32
+_REGRET, _SIGNIFICANCE = FEATURE_NAMES.index("regret"), FEATURE_NAMES.index("significance")
+_LOG_SCALE = FEATURE_NAMES.index("log_scale")
+_STATE = ("trust", "backoff", "pause", "jerk", "lost", "troubled", "position", "anchor", "wanted", "move", "count")
+
+
+def authority_of(controller: Controller, most: float | Authority | None = None) -> Authority:
+    """Return the least and the greatest scale over the user's rate that a guarded controller may set.
+
+    Args:
+      controller: what asks for as much as its `authority` says.
+      most: narrows that: a pair, or a number f for (1 / f, f).
+
+    Raises:
+      ValueError: if `most` is not such a pair with 1 within it.
+
+    >>> from optenv.control.controller import Neutral
+    >>> authority_of(Neutral()), authority_of(Neutral(), 4.0)
+    ((0.01, 10.0), (0.25, 4.0))
+    """
+    scale = KNOBS["scale"]
+    own = controller.authority
+    if own is None:
+        free = controller.interface.first_update is not None
+        own = (math.exp(scale.limits[0]), math.exp(scale.limits[1])) if free else (scale.low, scale.high)
+    if most is None:
+        return own
+    try:
+        low, high = (1.0 / most, most) if isinstance(most, (int, float)) else most
+        good = 0.0 < low <= 1.0 <= high < math.inf
+    except (TypeError, ValueError, ZeroDivisionError):
+        good = False
+    if not good:
+        raise ValueError(
+            f"max_authority: expected a factor of at least 1, or a pair (low, high) around 1; received {most!r}"
+        )
+    return max(own[0], low), min(own[1], high)
+
+
+class Guard(Controller):
+    """Pass a controller's actions on unchanged, and fade them towards neutral while it does harm.
+
+    It sees what the controller sees, of the past alone, and what it is told by `alarm`. Each run has a
+    trust in [0, 1], at first 1; at 1 an action is passed on as it is, bit for bit. Else
+
+        absolute control:  a' = trust a
+        relative control:  the position moves towards anchor + trust (position + step a - anchor)
+
+    so that at 0 every knob is at its anchor. The anchor is neutral; of the scale of a controller that
+    chooses its own first one, whatever the user's rate, it is the first scale, or the scale at which the
+    loss was least, whichever is lower.
+
+    Trust is lost
+
+    - to 0, where a loss is not finite, or rises significantly above the loss the run began with; after
+      2, then 4, 8 ... decisions at neutral it comes back by 0.05 a decision;
+    - by half, where the loss rises by 3.5 standard errors;
+    - where the controller keeps taking back what it did a decision ago: such moves average out at best,
+      so trust is at most the square of what is allowed (`JERKY`) over their size.
+
+    Attributes:
+      controller: what is guarded.
+      authority: least and greatest scale; hosts hold it to that.
+      trust: [N].
+      troubled: which runs lost all trust in the last decision, [N] bool.
+      calm: which runs' loss stood near its best in the last decision, [N] bool.
+    """
+
+    def __init__(self, controller: Controller, *, max_authority: float | Authority | None = None):
+        """Guard `controller`.
+
+        Args:
+          controller: decides.
+          max_authority: narrows its authority: least and greatest scale over the user's rate, or a
+            factor f for (1 / f, f).
+
+        Raises:
+          ValueError: if `max_authority` is no such range.
+        """
+        self.controller, self.interface = controller, controller.interface
+        self.authority = authority_of(controller, max_authority)
+        self.neutral_untrained, self.learns = controller.neutral_untrained, controller.learns
+        knobs = self.interface.knobs
+        self._relative = self.interface.control == "relative"
+        self._free = self.interface.first_update is not None
+        self._step = np.array([KNOBS[name].step for name in knobs])
+        self._scale = knobs.index("scale") if "scale" in knobs else None
+        self._is_scale = np.array([name == "scale" for name in knobs])
+        self._limits = position_limits(self.interface, self.authority)
+        if self._free and self._scale is not None:
+            self._limits[self._scale] = -math.inf, math.inf  # counted from a first scale that only the host knows
+        self._begin(0, 0)
+
+    def _begin(self, num_runs: int, num_groups: int) -> None:
+        shape = (num_runs, num_groups, len(self._step))
+        self.trust, self.backoff = np.ones(num_runs), np.full(num_runs, FIRST_PAUSE)
+        self.pause, self.jerk = np.zeros(num_runs, int), np.zeros(num_runs)
+        self.lost, self.troubled, self.calm = (np.zeros(num_runs, bool) for _ in range(3))
+        self.position, self.anchor, self.wanted, self.move = (np.zeros(shape) for _ in range(4))
+        self.move = self.move[..., 0]
+        self.count = 0
+
+    def reset(self, num_runs: int, num_groups: int) -> None:
+        """Begin runs with full trust."""
+        self.controller.reset(num_runs, num_groups)
+        self._begin(num_runs, num_groups)
+
+    def alarm(self, lost: Array) -> None:
+        """Take in which runs met a loss that is not finite, [N] bool."""
+        self.lost = np.asarray(lost, bool)
+        self.controller.alarm(lost)
+
+    def act(self, observation: Array) -> Array:
+        """Return what the controller decides, as far as it is trusted, [N, G, knobs]."""
+        wanted = np.asarray(self.controller.act(observation), float)
+        if observation.shape[1]:
+            self._place(observation)
+            self._judge(observation[:, 0])
+            self._feel(wanted)
+        trust, action = self.confidence()[:, None, None], wanted
+        if trust.min(initial=1.0) < 1.0:
+            action = np.where(trust < 1.0, self._faded(wanted, trust), wanted)
+        start, step = (self.position, self._step) if self._relative else (0.0, 1.0)
+        moved = start + action * step
+        self.position = np.minimum(np.maximum(moved, self._limits[:, 0]), self._limits[:, 1])
+        # Other knobs end where they end in every host; a scale may have to stop earlier.
+        stopped = (self.position != moved) & self._is_scale
+        return np.where(stopped, (self.position - start) / step, action)
+
+    def confidence(self) -> Array:
+        """Return by how much the last action was faded, [N]: 1 not at all, 0 to neutral."""
+        allowed = JERKY[self.interface.control]
+        return np.minimum(self.trust, np.square(allowed / np.maximum(self.jerk, allowed)))
+
+    def _place(self, observation: Array) -> None:
+        """Note where the scales are, and which of them brought a new least loss."""
+        if not (self._relative and self._scale is not None):
+            return
+        scale, seen = self.position[..., self._scale], observation[..., _LOG_SCALE].astype(float)
+        # What the host has limited more narrowly; else the own account is exact, and the feature rounded.
+        off = (np.abs(seen * math.log(10.0) - scale) > 1e-3) & (np.abs(seen) < FEATURES["log_scale"].high)
+        self.position[..., self._scale] = scale = np.where(off, seen * math.log(10.0), scale)
+        if self._free:
+            best = observation[..., _REGRET] <= 0.0
+            self.anchor[..., self._scale] = np.where(best, np.minimum(scale, 0.0), self.anchor[..., self._scale])
+
+    def _judge(self, run: Array) -> None:
+        """Lose trust, or regain it, for what the last control step did to the loss; `run` is [N, features]."""
+        risen = run[:, _SIGNIFICANCE] < RISEN
+        self.troubled = self.lost | (risen & (run[:, _REGRET] > EXPLODED))
+        self.calm = ~self.troubled & (run[:, _REGRET] < CALM)
+        self.lost = np.zeros_like(self.lost)
+        resting = self.pause > 0
+        self.pause = np.where(self.troubled, self.backoff, np.maximum(self.pause - 1, 0))
+        self.backoff = np.where(self.troubled, np.minimum(2 * self.backoff, LONGEST_PAUSE), self.backoff)
+        regained = np.minimum(self.trust + np.where(resting, 0.0, RECOVERY), 1.0)
+        self.trust = np.where(self.troubled, 0.0, np.where(risen, DISTRUST * self.trust, regained))
+
+    def _feel(self, wanted: Array) -> None:
+        """Average how much of its last move the controller takes back, in nats of the log scale, over the groups."""
+        if self._scale is None:
+            return
+        move = wanted * self._step if self._relative else _log_scale(wanted) - _log_scale(self.wanted)
+        move = move[..., self._scale] if self.count or self._relative else np.zeros(wanted.shape[:2])
+        back = np.where(move * self.move < 0.0, np.minimum(np.abs(move), np.abs(self.move)), 0.0).mean(axis=1)
+        self.count += 1
+        self.jerk = self.jerk + (back - self.jerk) * max(1.0 - JERK_MEMORY, 1.0 / (self.count + JERK_PRIOR))
+        self.wanted, self.move = wanted, move
+
+    def _faded(self, wanted: Array, trust: Array) -> Array:
+        if not self._relative:
+            return trust * wanted
+        target = self.anchor + trust * (self.position + wanted * self._step - self.anchor)
+        return np.clip((target - self.position) / self._step, -1.0, 1.0)
+
+    def learn(self, reward: Array, ended: Array) -> None:
+        """Let the controller learn."""
+        self.controller.learn(reward, ended)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the guard and, under "controller", that of the controller."""
+        return {"controller": self.controller.state_dict(), **{name: getattr(self, name) for name in _STATE}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.controller.load_state_dict(state["controller"])
+        for name in _STATE:
+            setattr(self, name, state[name])
+
+    def regroup(self, sources: Array) -> None:
+        """Carry each group's place on; new groups begin at neutral."""
+        self.controller.regroup(sources)
+        fresh = np.zeros((len(self.trust), len(sources), len(self._step)))
+        self.position, self.anchor, self.wanted = (
+            carried(old, fresh, sources) for old in (self.position, self.anchor, self.wanted)
+        )
+        self.move = carried(self.move, fresh[..., 0], sources)
+
+    def save(self, path: str | Path) -> None:
+        """Write the controller, without the guard, to exactly `path`."""
+        self.controller.save(path)
+
+
+def _log_scale(action: Array) -> Array:
+    """Return the natural logarithm of the scale that an absolute action sets."""
+    scale = KNOBS["scale"]
+    return np.where(action >= 0.0, math.log(scale.high) * action, -math.log(scale.low) * action)

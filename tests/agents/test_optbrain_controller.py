@@ -1,0 +1,109 @@
+"""The brain as a controller: one learner per run, in every host."""
+
+import numpy as np
+import pytest
+import torch
+
+import agents
+import optenv
+from agents.check import check_controller, observations, play
+from agents.optbrain import OptBrain, OptBrainController
+from optenv import tasks
+from optenv.benchmark.run import constant, make_trainer, run_controller, run_schedule
+
+RATE = 5e-3  # a tenth of what is best for this task in 400 steps
+
+
+@pytest.fixture(scope="module")
+def runs():
+    """A bowl trained at far too low a rate: alone, and with a brain, three runs each."""
+    trainer, rates = make_trainer(tasks.get("quadratic:14"), "adam"), np.full(3, RATE)
+    alone = run_schedule(trainer, constant, np.arange(3), rates, 400).loss
+    tuned = run_schedule(trainer, constant, np.arange(3), 10 * rates, 400).loss
+    return trainer, rates, alone, tuned, run_controller(trainer, OptBrainController(), np.arange(3), rates, 400).loss
+
+
+def test_it_conforms_to_the_contract_of_controllers():
+    check_controller(lambda: agents.make("optbrain"))
+
+
+def test_from_neutral_it_closes_half_of_the_gap_to_a_good_rate_in_one_run(runs):
+    _, _, alone, tuned, steered = runs
+    closed = np.log(alone / steered).mean() / np.log(alone / tuned).mean()
+    assert closed > 0.5
+
+
+def test_every_run_has_a_learner_of_its_own(runs):
+    trainer, rates, _, _, together = runs
+    single = run_controller(trainer, OptBrainController(), np.array([1]), rates[:1], 400).loss
+    assert single[0] == pytest.approx(together[1], rel=0.05)  # rounding differs with the size of the batch
+
+
+def test_it_learns_in_a_run_without_any_reward_and_begins_the_next_one_neutral():
+    controller, seen = OptBrainController(), observations(np.random.default_rng(0), 2, 3, 20)
+    first = play(controller, seen)
+    assert not first[:6].any() and first.any()
+    assert np.array_equal(play(controller, seen), first)
+
+
+def test_what_rewards_taught_is_saved_and_what_a_run_taught_is_not(tmp_path):
+    controller, seen = OptBrainController(), observations(np.random.default_rng(0), 2, 3, 20)
+    play(controller, seen)
+    controller.save(tmp_path / "a.npz")
+    assert np.array_equal(play(agents.load(tmp_path / "a.npz"), seen), play(OptBrainController(), seen))
+    controller.learn(np.ones(2), np.zeros(2, bool))
+    play(controller, seen)
+    controller.learn(-np.ones(2), np.zeros(2, bool))
+    controller.save(tmp_path / "b.npz")
+    loaded = agents.load(str(tmp_path / "b.npz"))
+    assert np.array_equal(play(loaded, seen), play(controller, seen))
+    assert not np.array_equal(play(loaded, seen), play(OptBrainController(), seen))
+
+
+def test_a_file_of_the_controller_begins_a_drop_in_and_one_of_a_drop_in_a_controller(tmp_path):
+    OptBrainController(seed=4).save(tmp_path / "a.npz")
+    brain = OptBrain(None, n_groups=2, pretrained=tmp_path / "a.npz")
+    brain.save(tmp_path / "b.npz")
+    assert isinstance(agents.load(tmp_path / "b.npz"), OptBrainController)
+
+
+def test_a_damaged_file_is_named_by_load(tmp_path):
+    (tmp_path / "c.npz").write_bytes(b"PK but no more")
+    with pytest.raises(ValueError, match="c.npz: expected a brain file"):
+        agents.load(tmp_path / "c.npz")
+
+
+def test_under_controlled_optimizer_a_run_resumes_bit_for_bit(tmp_path):
+    results = []
+    for interrupted in (False, True):
+        p = torch.nn.Parameter(torch.ones(30))
+        optimizer = controlled(p)
+        for step in range(300):
+            if interrupted and step == 155:
+                torch.save(optimizer.state_dict(), tmp_path / "state.pt")
+                optimizer = controlled(p)
+                optimizer.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+            loss = (torch.linspace(0.1, 1.0, 30) * p.square()).sum()
+            loss.backward()
+            optimizer.step(loss=loss)
+            optimizer.zero_grad()
+        results.append(p.detach().clone())
+    assert torch.equal(*results)
+    assert optimizer.history[-1]["scale"][0] != 1.0
+
+
+def controlled(p):
+    return optenv.ControlledOptimizer(torch.optim.SGD([p], lr=1e-3), OptBrainController(), total_steps=500)
+
+
+def test_it_learns_from_the_rewards_of_the_environment():
+    env = optenv.OptControlVectorEnv(4, task="quadratic:14", optimizer="adam", num_inner_steps=40, steps_per_action=2)
+    controller = OptBrainController()
+    env.reset(seed=0)
+    controller.reset(4, env.max_groups)
+    for _ in range(60):
+        action = controller.act(env.group_observation())
+        _, reward, ended, _, _ = env.step(action.reshape(4, -1).astype(np.float32))
+        controller.learn(reward, ended)
+    actions = controller.act(env.group_observation())
+    assert np.isfinite(actions).all() and actions.any()

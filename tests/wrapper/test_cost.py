@@ -1,0 +1,127 @@
+"""What control costs, counted rather than timed: reads, copies, transfers and memory."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn, optim
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import optenv
+from optenv.control.controller import Neutral
+from optenv.wrapper.groups import GroupSketch
+from optenv.wrapper.trace import capacity
+from optenv.wrapper.transfer import Transfer
+
+EVERY = 5
+
+
+def controlled(base, controller, **settings):
+    return optenv.ControlledOptimizer(base, controller, **{"total_steps": 200, "steps_per_action": EVERY} | settings)
+
+
+class Operations(TorchDispatchMode):
+    """Counts the tensor operations inside by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def spied(monkeypatch, cls, name):
+    calls, method = [], getattr(cls, name)
+    monkeypatch.setattr(cls, name, lambda *args, **kwargs: calls.append(args) or method(*args, **kwargs))
+    return calls
+
+
+def operations_of_a_step(problem, optimizer):
+    problem.loss(0).backward()
+    with Operations() as counted:
+        optimizer.step(**({"loss": 1.0} if isinstance(optimizer, optenv.ControlledOptimizer) else {}))
+    return counted.names
+
+
+@pytest.mark.parametrize("action", [0.0, -0.4], ids=["neutral", "scaled"])
+def test_between_decisions_a_step_is_the_base_optimizers_operations_and_no_more(make_problem, fixed, action):
+    plain, steered = make_problem(), make_problem()
+    base = optim.AdamW(plain.groups, lr=0.01)
+    steering = controlled(optim.AdamW(steered.groups, lr=0.01), fixed(action, knobs=("scale",)))
+    plain.train(base, 2)
+    steered.train(steering, 2)
+    assert operations_of_a_step(steered, steering) == operations_of_a_step(plain, base)
+
+
+def test_gradients_and_weights_are_looked_at_once_a_control_step(problem, fixed, monkeypatch):
+    steering = controlled(optim.SGD(problem.groups, lr=0.01), fixed(0.2, knobs=("scale", "clip")))
+    problem.train(steering, EVERY)
+    gradients, weights = (spied(monkeypatch, GroupSketch, name) for name in ("gradient", "weights"))
+    problem.train(steering, 4 * EVERY)
+    assert len(gradients) == len(weights) == 4
+
+
+def test_only_groups_whose_clip_is_below_one_are_looked_at_in_between(problem, fixed, monkeypatch):
+    action = np.array([0.0, -0.5])[:, None]
+    steering = controlled(optim.SGD(problem.groups, lr=0.01), fixed(action, knobs=("clip",)))
+    problem.train(steering, 1)
+    read = spied(monkeypatch, GroupSketch, "gradient")
+    problem.train(steering, 1)
+    assert [call[1] for call in read] == [[1]]
+
+
+def test_the_numbers_of_a_control_step_are_fetched_at_once_and_not_before_the_next_step(problem, monkeypatch):
+    steering = controlled(optim.SGD(problem.groups, lr=0.01), Neutral())
+    begun, read = spied(monkeypatch, Transfer, "__init__"), spied(monkeypatch, Transfer, "read")
+    for step in range(1, 4 * EVERY + 1):
+        problem.train(steering, 1)
+        assert len(begun) == step // EVERY and len(read) == (step - 1) // EVERY
+
+
+def test_a_policy_is_asked_once_for_all_groups(fixed):
+    controller = fixed(0.1, knobs=("scale",))
+    weights = [nn.Parameter(torch.ones(3)) for _ in range(1000)]
+    steering = controlled(optim.SGD([{"params": [w]} for w in weights], lr=0.01), controller)
+    for w in weights:
+        w.grad = torch.ones(3)
+    for _ in range(2 * EVERY):
+        steering.step(loss=1.0)
+    assert [observation.shape for observation in controller.observations] == [(1, 1000, 12)] * 2
+
+
+@pytest.mark.parametrize("width", [30, 300])
+def test_what_is_remembered_does_not_grow_with_the_model(width):
+    model = nn.Sequential(*[nn.Linear(width, width) for _ in range(6)])
+    steering = controlled(optim.SGD(optenv.layer_groups(model), lr=0.01), Neutral())
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    for _ in range(3 * EVERY):
+        steering.step(loss=1.0)
+    tensors = steering._steering._stepper._memory.tensors()
+    assert sum(t.numel() for t in tensors) <= 3 * 3072
+
+
+def test_the_history_of_many_groups_is_short():
+    assert capacity(47) * 47 * 4 * 4 < 10_000  # bytes, a rate and three knobs a group
+
+
+def test_a_step_leaves_no_graph_alive(problem):
+    steering = controlled(optim.SGD(problem.groups, lr=0.01), Neutral())
+    loss = problem.loss(0)
+    loss.backward()
+    steering.step(loss=loss)
+    assert not any(isinstance(kept, torch.Tensor) for kept in steering._steering._stepper._losses)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="a CPU has nothing to wait for")
+def test_on_an_accelerator_nothing_waits_between_decisions(make_problem, fixed):
+    problem = make_problem()
+    problem.model, problem.x, problem.y = problem.model.cuda(), problem.x.cuda(), problem.y.cuda()
+    steering = controlled(optim.AdamW(problem.groups, lr=0.01, fused=True), fixed(-0.3, knobs=("scale", "clip")))
+    problem.train(steering, EVERY + 1)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        problem.train(steering, EVERY - 1)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
