@@ -63,7 +63,8 @@ def add_train(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     known = ", ".join(("ppo", "recurrent_ppo", "sac", "td3", *TRAININGS))
     parser.add_argument("--agent", default="ppo", help=f"{known} (default: %(default)s)")
     parser.add_argument("--task", nargs="*", default=[], metavar="NAME", help="default: the train split")
-    parser.add_argument("--optimizer", nargs="*", default=["adamw"], metavar="NAME", help="default: adamw")
+    parser.add_argument("--optimizer", nargs="+", default=None, metavar="NAME",
+                        help="base optimizers; a repeated one is drawn more often (default: the agent's)")  # fmt: skip
     parser.add_argument("--knobs", nargs="*", default=["scale"], metavar="NAME", help="default: scale")
     parser.add_argument("--control", default="relative", help="absolute or relative (default: %(default)s)")
     parser.add_argument("--first-update", type=float, default=0.01, metavar="RATIO",
@@ -72,6 +73,8 @@ def add_train(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--reward", default="tempered_decrease", help="see `optcontrol list` (default: %(default)s)")
     parser.add_argument("--rollouts", type=int, default=None,
                         help="length of the training; of garo generations, of opt2vec meta-steps")  # fmt: skip
+    parser.add_argument("--hindsight", type=int, default=None, metavar="TASKS",
+                        help="of ppo: tasks tried at several peaks for its head start")  # fmt: skip
     parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of everything (default: %(default)s)")
     parser.add_argument(

@@ -38,7 +38,7 @@ class TrainSettings:
     Attributes:
       agent: a name from `agents.algorithms`.
       tasks: names of tasks or families to train on; empty for the whole train split.
-      optimizers: base optimizers to train with.
+      optimizers: base optimizers to train with; one named twice is drawn twice as often.
       budgets: inner steps of the runs, multiples of `decisions`.
       knobs: what actions turn.
       control: "absolute" or "relative".
@@ -59,7 +59,7 @@ class TrainSettings:
 
     agent: str = "ppo"
     tasks: Sequence[str] = ()
-    optimizers: Sequence[str] = ("adamw",)
+    optimizers: Sequence[str] = ("adamw", "adamw", "adamw", "sgd", "lion")
     budgets: Sequence[int] = BUDGETS
     knobs: Sequence[str] = ("scale",)
     control: str = "relative"
@@ -68,8 +68,8 @@ class TrainSettings:
     reward: str = "tempered_decrease"
     decisions: int = 40
     head_start: bool = True
-    hindsight: int = 160
-    rollouts: int = 45
+    hindsight: int = 400
+    rollouts: int = 20
     slots: int = 8
     workers: int = 2
     seed: int = 0
@@ -169,11 +169,11 @@ def from_options(options: argparse.Namespace) -> TrainSettings:
     """Turn the options of a command line into settings; see `agents.cli.add_train`."""
     lr = options.lr[0] if len(options.lr) == 1 else options.lr
     settings = TrainSettings(
-        agent=options.agent, tasks=options.task, optimizers=options.optimizer, knobs=options.knobs, lr=lr,
-        control=options.control, first_update=options.first_update or None, reward=options.reward,
-        workers=options.workers, seed=options.seed,
+        agent=options.agent, tasks=options.task, knobs=options.knobs, lr=lr, control=options.control,
+        first_update=options.first_update or None, reward=options.reward, workers=options.workers, seed=options.seed,
     )  # fmt: skip
-    return settings if options.rollouts is None else replace(settings, rollouts=options.rollouts)
+    own = {"optimizers": options.optimizer, "rollouts": options.rollouts, "hindsight": options.hindsight}
+    return replace(settings, **{name: value for name, value in own.items() if value is not None})
 
 
 def _new_model(algorithm: Algorithm, env: VecNormalize, settings: TrainSettings, folder: Path, progress: bool) -> Any:

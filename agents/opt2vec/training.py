@@ -140,9 +140,11 @@ def from_options(options: argparse.Namespace) -> Opt2VecSettings:
     Raises:
       ValueError: if there is not one optimizer.
     """
-    if len(options.optimizer) != 1:
-        raise ValueError(f"optimizer: expected one; received {options.optimizer!r}")
-    settings = Opt2VecSettings(tasks=tuple(options.task), optimizer=options.optimizer[0], seed=options.seed)
+    settings = Opt2VecSettings(tasks=tuple(options.task), seed=options.seed)
+    if options.optimizer is not None:
+        if len(options.optimizer) != 1:
+            raise ValueError(f"optimizer: expected one; received {options.optimizer!r}")
+        settings = replace(settings, optimizer=options.optimizer[0])
     return settings if options.rollouts is None else replace(settings, meta_steps=options.rollouts)
 
 

@@ -62,10 +62,10 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             "Too high a rate",
-            "Gradient descent at ten times its rate is lost at once, and shown so; a controller brings it back.",
+            "Above 0.1 gradient descent diverges here, and is shown so; a controller with its own first step does not.",
             FunctionSettings(
-                function="rosenbrock", start=(-1.5, 2.0), optimizers=("gd",), options={"gd": {"lr": 0.02}},
-                controllers=("ppo", "cosine"), iterations=300,
+                function="quadratic", start=(-4.5, 1.5), optimizers=("gd",), options={"gd": {"lr": 0.15}},
+                controllers=("ppo", "cosine"), iterations=200,
             ),
         ),
         Preset(

@@ -171,8 +171,8 @@ PRESETS: dict[str, str] = {
     "Rastrigin's function holds small steps in the nearest dip; momentum and noise carry some of them on.":
         "Функция Растригина удерживает малые шаги в ближайшей ямке; импульс и шум выносят некоторых дальше.",
     "Too high a rate": "Слишком высокая скорость",
-    "Gradient descent at ten times its rate is lost at once, and shown so; a controller brings it back.":
-        "Градиентный спуск с десятикратной скоростью сразу теряется, и это видно; контроллер его возвращает.",
+    "Above 0.1 gradient descent diverges here, and is shown so; a controller with its own first step does not.":
+        "Выше 0.1 градиентный спуск здесь расходится, и это видно; контроллер, который сам находит первый шаг, — нет.",
     "Too low a rate": "Слишком низкая скорость",
     "At a rate a hundred times too low Adam hardly moves; a controller that may raise it does.":
         "При скорости в сто раз меньше нужной Adam почти стоит; контроллер, которому это позволено, её поднимает.",

@@ -107,8 +107,8 @@ class HistoryController(Controller):
           ValueError: if a tensor is missing, misshapen or not finite, or a setting unknown.
         """
         self.interface, self.file = file.interface, file
-        self._length, self._extended = _window(file.settings)
         check_tensors(file.tensors, TENSORS)
+        self._length, self._extended = _window(file.settings)
         _check_shapes(file.tensors, self._length * width(self._extended), len(file.interface.knobs))
         name = file.settings.get("activation")
         if name not in ACTIVATIONS:

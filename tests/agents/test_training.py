@@ -19,7 +19,9 @@ from agents.algorithms import ALGORITHMS, get_algorithm
 from agents.training import TrainSettings, read_settings, train
 from optenv.control.policy import PolicyFile
 
-TINY = TrainSettings(tasks=("quadratic",), budgets=(40,), slots=2, workers=0, rollouts=2, checkpoint_every=1)
+TINY = TrainSettings(
+    tasks=("quadratic",), budgets=(40,), slots=2, workers=0, rollouts=2, hindsight=1, checkpoint_every=1
+)
 
 
 def tensors(path: Path) -> dict[str, np.ndarray]:
@@ -69,7 +71,7 @@ def test_a_resumed_training_ends_bit_for_bit_as_an_uninterrupted_one(name, tmp_p
 def test_a_killed_process_leaves_a_checkpoint_that_resumes(tmp_path):
     code = (
         "from pathlib import Path; from agents.training import TrainSettings, train\n"
-        "train(TrainSettings(tasks=('quadratic',), budgets=(40,), slots=1, workers=0, rollouts=10000,"
+        "train(TrainSettings(tasks=('quadratic',), budgets=(40,), slots=1, workers=0, hindsight=0, rollouts=10000,"
         f"checkpoint_every=1), Path({str(tmp_path)!r}), progress=False)"
     )
     process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], cwd=Path(__file__).parents[2])
