@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.vec_env import VecNormalize
@@ -25,6 +26,7 @@ from agents.imitation import Teacher, imitate, warmup_linear
 from agents.slots import ROWS
 from optenv import tasks
 from optenv.control.controller import Interface
+from optenv.env.settings import make_settings
 
 SETTINGS = "settings.json"
 CONTROLLER = "controller.safetensors"
@@ -126,15 +128,18 @@ def train(settings: TrainSettings, folder: Path, *, resume: bool = False, progre
       FileNotFoundError: if there is nothing to resume.
     """
     algorithm = get_algorithm(settings.agent)
+    make_settings(settings.curriculum.draw(np.random.default_rng(0)))  # a wrong name is to be known at once
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     groups = GroupVecEnv(settings.curriculum, slots=settings.slots, workers=settings.workers, seed=settings.seed)
     env = VecNormalize(groups, norm_reward=False)
     try:
-        (folder / SETTINGS).write_text(json.dumps(asdict(settings), indent=2) + "\n")
+        begun = resume and (folder / NAME).is_file()
+        if resume and not begun and not (folder / TRIALS).is_file():
+            raise FileNotFoundError(f"{folder / NAME}: expected a checkpoint to resume from; there is none")
         if not resume:
             (folder / TRIALS).unlink(missing_ok=True)
-        begun = resume and (folder / NAME).is_file()
+        (folder / SETTINGS).write_text(json.dumps(asdict(settings), indent=2) + "\n")
         model = (
             load_checkpoint(folder, env, algorithm) if begun else _new_model(algorithm, env, settings, folder, progress)
         )

@@ -30,7 +30,19 @@ def test_the_command_line_lists_and_complains_in_one_line(capsys):
 
 
 def test_the_command_line_trains_evaluates_and_reports(tmp_path, capsys):
-    arguments = ["train", "--task", "quadratic", "--rollouts", "1", "--workers", "0", "--suite", "quick"]
+    arguments = [
+        "train",
+        "--task",
+        "quadratic",
+        "--rollouts",
+        "1",
+        "--hindsight",
+        "1",
+        "--workers",
+        "0",
+        "--suite",
+        "quick",
+    ]
     assert main([*arguments, "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert "geometric mean" in printed and "controller.safetensors" in printed
