@@ -61,7 +61,7 @@ class TrainSettings:
 
     agent: str = "ppo"
     tasks: Sequence[str] = ()
-    optimizers: Sequence[str] = ("adamw", "adamw", "adamw", "sgd", "lion")
+    optimizers: Sequence[str] = ("adamw",)
     budgets: Sequence[int] = BUDGETS
     knobs: Sequence[str] = ("scale",)
     control: str = "relative"
@@ -70,8 +70,8 @@ class TrainSettings:
     reward: str = "tempered_decrease"
     decisions: int = 40
     head_start: bool = True
-    hindsight: int = 400
-    rollouts: int = 20
+    hindsight: int = 0
+    rollouts: int = 45
     slots: int = 8
     workers: int = 2
     seed: int = 0

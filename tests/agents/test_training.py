@@ -71,7 +71,7 @@ def test_a_resumed_training_ends_bit_for_bit_as_an_uninterrupted_one(name, tmp_p
 def test_a_killed_process_leaves_a_checkpoint_that_resumes(tmp_path):
     code = (
         "from pathlib import Path; from agents.training import TrainSettings, train\n"
-        "train(TrainSettings(tasks=('quadratic',), budgets=(40,), slots=1, workers=0, hindsight=0, rollouts=10000,"
+        "train(TrainSettings(tasks=('quadratic',), budgets=(40,), slots=1, workers=0, rollouts=10000,"
         f"checkpoint_every=1), Path({str(tmp_path)!r}), progress=False)"
     )
     process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], cwd=Path(__file__).parents[2])
