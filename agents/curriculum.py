@@ -11,6 +11,14 @@ import numpy as np
 from optenv import tasks
 
 BUDGETS = (160, 240, 320, 480, 640, 800)
+FAMILIES = (
+    "synthetic_classification",
+    "synthetic_regression",
+    "teacher_student",
+    "synthetic_autoencoder",
+    "quadratic",
+    "synthetic_sequence",
+)
 OPTIONS = {"sgd": {"momentum": 0.9}}  # as it is used where it is used
 
 

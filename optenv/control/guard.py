@@ -83,7 +83,7 @@ class Guard(Controller):
       2, then 4, 8 ... decisions at neutral it comes back by 0.05 a decision;
     - by half, where the loss rises by 3.5 standard errors;
     - where the controller keeps taking back what it did a decision ago: such moves average out at best,
-      so trust is at most the fourth power of what is allowed (`JERKY`) over their size.
+      so trust is at most the square of what is allowed (`JERKY`) over their size.
 
     Attributes:
       controller: what is guarded.
@@ -157,7 +157,7 @@ class Guard(Controller):
     def confidence(self) -> Array:
         """Return by how much the last action was faded, [N]: 1 not at all, 0 to neutral."""
         allowed = JERKY[self.interface.control]
-        return np.minimum(self.trust, np.power(allowed / np.maximum(self.jerk, allowed), 4))
+        return np.minimum(self.trust, np.square(allowed / np.maximum(self.jerk, allowed)))
 
     def _place(self, observation: Array) -> None:
         """Note where the scales are, and which of them brought a new least loss."""
