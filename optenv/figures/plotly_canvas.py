@@ -64,7 +64,7 @@ def plotly_figure(picture: Picture, *, play: str = "Play", pause: str = "Pause",
         rows=rows, cols=picture.columns, row_heights=list(picture.heights), shared_xaxes=picture.stacked,
         specs=[cells[start : start + picture.columns] for start in range(0, len(cells), picture.columns)],
         subplot_titles=[panel.title for panel in picture.panels], y_title=picture.label or None,
-        vertical_spacing=0.35 / sum(picture.heights), horizontal_spacing=0.36 / picture.columns,
+        vertical_spacing=0.35 / sum(picture.heights), horizontal_spacing=0.46 / picture.columns,
     )  # fmt: skip
     named: set[str] = set()
     for index, panel in enumerate(picture.panels):

@@ -5,15 +5,15 @@ import sys
 import threading
 import time
 
-import ray
-from ray.cluster_utils import Cluster
-
 from optenv.benchmark.driver import Workers, run_cells
 from optenv.benchmark.store import Store
 from tests.benchmark.tally import Tally
 
 
 def main(path: str, folder: str, count: int) -> None:
+    import ray
+    from ray.cluster_utils import Cluster
+
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     doomed = cluster.add_node(num_cpus=1)
     cells = [Tally(i, folder, seconds=0.4) for i in range(count)]
