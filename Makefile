@@ -24,5 +24,5 @@ clean:
 
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --no-compile --editable ".[dev]"  # Python compiles what is imported
+	$(BIN)/python -m pip install --editable ".[dev]"
 	touch $@
