@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import Any
 
 from agents import benchmark
 from agents.playground import launch
+from agents.run_folder import read_fields
 from optenv import tasks
 from optenv.benchmark.compare import REFERENCE, check_case
 from optenv.benchmark.suites import Case, Suite, get_suite
@@ -184,9 +184,8 @@ def _training(agent: str) -> Any:
 
 
 def _agent_of(folder: Path) -> str:
-    """Return the agent of a run folder; what is wrong with one that names none, its training says."""
-    path = folder / "settings.json"
-    return str(json.loads(path.read_text()).get("agent")) if path.is_file() else ""
+    """Return the agent of a run folder."""
+    return str(read_fields(folder).get("agent"))
 
 
 def _usage(path: Path, optimizer: str, options: Options) -> str:

@@ -19,7 +19,6 @@ FAMILIES = (
     "quadratic",
     "synthetic_sequence",
 )
-OPTIONS = {"sgd": {"momentum": 0.9}}  # as it is used where it is used
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +47,9 @@ class Curriculum:
         if isinstance(task, tasks.Family):
             task = task.member(int(generator.integers(task.num_members)))
         budget = int(generator.choice(np.array(self.budgets), p=self._shares()))
-        optimizer = str(generator.choice(np.array(self.optimizers)))
         return self.settings | {
             "task": task,
-            "optimizer": optimizer,
-            "optimizer_options": OPTIONS.get(optimizer),
+            "optimizer": str(generator.choice(np.array(self.optimizers))),
             "groups": str(generator.choice(np.array(self.groupings))),
             "num_inner_steps": budget,
             "steps_per_action": max(1, budget // self.decisions),

@@ -75,8 +75,7 @@ class AtPeaks(Controller):
 
 def try_peaks(drawn: dict[str, Any], interface: Interface, seed: int) -> Trials:
     """Run one drawn task at every peak from `SEEDS` seeds."""
-    options = drawn.get("optimizer_options") or {}
-    trainer = make_trainer(drawn["task"], drawn["optimizer"], drawn["groups"], **options)
+    trainer = make_trainer(drawn["task"], drawn["optimizer"], drawn["groups"])
     peaks, seeds = np.tile(PEAKS, SEEDS), seed + np.repeat(np.arange(SEEDS), len(PEAKS))
     controller = AtPeaks(interface, peaks)
     outcome = run_controller(trainer, controller, seeds, np.full(len(seeds), RATE), drawn["num_inner_steps"])

@@ -23,12 +23,11 @@ from agents.curriculum import BUDGETS, FAMILIES, Curriculum
 from agents.group_env import GroupVecEnv
 from agents.hindsight import collect, fit
 from agents.imitation import Teacher, imitate, warmup_linear
+from agents.run_folder import CONTROLLER, SETTINGS, read_fields
 from agents.slots import ROWS
 from optenv.control.controller import Interface
 from optenv.env.settings import make_settings
 
-SETTINGS = "settings.json"
-CONTROLLER = "controller.safetensors"
 TRIALS = "trials.npz"
 
 
@@ -164,10 +163,7 @@ def read_settings(folder: Path) -> TrainSettings:
     Raises:
       FileNotFoundError: if the folder holds no run.
     """
-    path = folder / SETTINGS
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder}: expected a run folder with {SETTINGS} and {NAME}")
-    return TrainSettings(**json.loads(path.read_text()))
+    return TrainSettings(**read_fields(folder))
 
 
 def from_options(options: argparse.Namespace) -> TrainSettings:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -19,12 +18,11 @@ from agents.evolution.flat import flatten, unflatten
 from agents.evolution.generation import Finding, Job, draw_job, explore
 from agents.evolution.population import Build
 from agents.evolution.strategy import Search, Strategy, ascend
+from agents.run_folder import CONTROLLER, SETTINGS, read_fields
 from agents.sharing import cost
 from optenv import tasks
 from optenv.control.policy import PolicyFile
 
-SETTINGS = "settings.json"
-CONTROLLER = "controller.safetensors"
 HEAD_START = "head_start.safetensors"
 
 
@@ -169,9 +167,4 @@ def read_settings(folder: Path) -> EvolutionSettings:
     Raises:
       FileNotFoundError: if the folder holds no run.
     """
-    path = folder / SETTINGS
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder}: expected a run folder with {SETTINGS}")
-    saved = json.loads(path.read_text())
-    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}
-    return EvolutionSettings(**fields)
+    return EvolutionSettings(**read_fields(folder))

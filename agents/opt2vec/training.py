@@ -15,11 +15,10 @@ from tqdm import tqdm
 from agents.opt2vec.head_start import imitate
 from agents.opt2vec.meta import EfficientMetaLearningTrainer, members
 from agents.opt2vec.policy import Architecture, make
+from agents.run_folder import CONTROLLER, SETTINGS, read_fields
 from optenv.control.history import HistoryController
 from optenv.control.loading import load_policy
 
-SETTINGS = "settings.json"
-CONTROLLER = "controller.safetensors"
 HEAD_START = "head_start.safetensors"
 CHECKPOINT = "meta.safetensors"
 
@@ -126,10 +125,7 @@ def read_settings(folder: Path) -> Opt2VecSettings:
     Raises:
       FileNotFoundError: if the folder holds no run.
     """
-    path = folder / SETTINGS
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder}: expected a run folder with {SETTINGS}")
-    return Opt2VecSettings(**json.loads(path.read_text()))
+    return Opt2VecSettings(**read_fields(folder))
 
 
 def from_options(options: argparse.Namespace) -> Opt2VecSettings:

@@ -1,0 +1,22 @@
+"""The folder of a training: what every trainer keeps in it under the same names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+SETTINGS = "settings.json"
+CONTROLLER = "controller.safetensors"
+
+
+def read_fields(folder: Path) -> dict[str, Any]:
+    """Read the settings of a run folder, by name, lists as tuples.
+
+    Raises:
+      FileNotFoundError: if the folder holds no run.
+    """
+    path = folder / SETTINGS
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder}: expected a run folder with {SETTINGS}")
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(path.read_text()).items()}
