@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from optenv import tasks
 
+# Most runs are AdamW's; the others keep a policy from learning what holds for Adam's updates alone.
+BASES = ("adamw", "adamw", "adamw", "adamw", "lion", "sgd")
+OPTIONS = {"sgd": {"momentum": 0.9}}
 BUDGETS = (160, 240, 320, 480, 640, 800)
-FAMILIES = (
-    "synthetic_classification",
-    "synthetic_regression",
-    "teacher_student",
-    "synthetic_autoencoder",
-    "quadratic",
-    "synthetic_sequence",
-)
+
+
+def training_members() -> tuple[str, ...]:
+    """List the members of the train split but the last two of each family, by which choices are made."""
+    families = [tasks.get(name) for name in tasks.names("train")]
+    return tuple(f"{f.name}:{m}" for f in families if isinstance(f, tasks.Family) for m in range(f.num_members - 2))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,8 @@ class Curriculum:
 
     Attributes:
       tasks: names of tasks, families, or members.
-      optimizers: base optimizers.
+      optimizers: base optimizers; one named twice is drawn twice as often.
+      options: hyperparameters of a base optimizer besides the rate, by its name.
       budgets: inner steps of a run.
       groupings: "layer", "model", or both.
       decisions: control steps of a run; budgets are multiples of it.
@@ -36,6 +38,7 @@ class Curriculum:
 
     tasks: Sequence[str]
     optimizers: Sequence[str] = ("adamw",)
+    options: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     budgets: Sequence[int] = BUDGETS
     groupings: Sequence[str] = ("layer", "layer", "layer", "model")
     decisions: int = 40
@@ -47,9 +50,11 @@ class Curriculum:
         if isinstance(task, tasks.Family):
             task = task.member(int(generator.integers(task.num_members)))
         budget = int(generator.choice(np.array(self.budgets), p=self._shares()))
+        optimizer = str(generator.choice(np.array(self.optimizers)))
         return self.settings | {
             "task": task,
-            "optimizer": str(generator.choice(np.array(self.optimizers))),
+            "optimizer": optimizer,
+            "optimizer_options": dict(self.options.get(optimizer, {})),
             "groups": str(generator.choice(np.array(self.groupings))),
             "num_inner_steps": budget,
             "steps_per_action": max(1, budget // self.decisions),

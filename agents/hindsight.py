@@ -1,14 +1,16 @@
-"""A teacher with hindsight: runs are tried at several peaks of one schedule, and a network learns which was best.
+"""A teacher with hindsight: runs are tried at several peaks of a schedule, and a network learns which was best.
 
 What a run observes says something about the rate it needs: whether its loss is noisy, whether its gradients agree,
 how far its weights have moved. Equal seeds give runs that differ in the peak alone, so each trial tells, for one
 task, how much every peak would have lost. The network is fitted to lose least on average; it is a plain supervised
-problem, without the noise of a policy gradient.
+problem, without the noise of a policy gradient. Later rounds try peaks around those that the network chose, early
+in a run, late in it or throughout, so it also learns from what its own runs look like.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +19,23 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from agents.curriculum import Curriculum
-from agents.imitation import Teacher, warmup_linear
+from agents.curriculum import BASES, OPTIONS, Curriculum
+from agents.imitation import fitting_steps, warmup_linear
 from optenv.benchmark.run import make_trainer, run_controller
 from optenv.control.controller import Controller, Interface
 from optenv.control.features import FEATURE_NAMES
 
 Array = np.ndarray
-PEAKS = (-1.0, 0.25, 1.5, 2.5, 3.5, 4.5, 5.5)  # log of the highest scale over the first
+# Of each round: what is added to the peaks that the last round's network chooses, 0 in the first.
+PEAKS = (-1.5, 0.0, 1.0, 2.0, 2.75, 3.5, 4.25, 5.25)  # log of the highest scale over the first
+OFFSETS = (-2.5, -1.5, -0.8, -0.3, 0.0, 0.4, 0.9, 1.6)
 SEEDS = 3
+TRIALS = ("trials-1.npz", "trials-2.npz", "trials-3.npz")  # of the rounds
 GROUPS = 3
-WATCHED = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 30, 35)  # decisions whose views are kept, of 40
-WORST = 1.0  # nats; losing everything is not to outweigh all other tasks
+WATCHED = (0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 30, 35)  # decisions whose views are kept, of 40
+WORST = 3.0  # nats; giving up on a task that could be learned has to cost far more than overfitting one
 SAVE_EVERY = 40
+UNKNOWN_BUDGETS = 0.15  # share of the tasks whose budget is not told; they stay at the peak
 RATE = 1e-3  # the first scale takes its place
 
 
@@ -40,14 +46,24 @@ class Trials:
     Attributes:
       views: of groups at some decisions, [trials, peaks, decisions, GROUPS, features] float16.
       regret: log of the final validation loss over that of the trial's best peak, at most `WORST`, [trials, peaks].
+      chosen: peaks that were chosen for these views, before what was added, [trials, peaks, decisions, GROUPS] float16.
+      added: what was added to them where the weight is 1, [trials, peaks].
+      weight: how much of it was added, from 0 to 1, [trials, decisions].
     """
 
     views: Array
     regret: Array
+    chosen: Array
+    added: Array
+    weight: Array
 
     def __len__(self) -> int:
         """Return the number of trials."""
         return len(self.regret)
+
+
+# When in a run peaks are tried: the weight of what is added, of progress. All but the last need a known budget.
+WEIGHTS: tuple[Callable[[Array], Array], ...] = (lambda p: 1.0 - p, lambda p: p, np.ones_like)
 
 
 class AtPeaks(Controller):
@@ -55,45 +71,91 @@ class AtPeaks(Controller):
 
     Attributes:
       views: of one decision each, [N, G, features].
+      chosen: peaks chosen for them, before what is added, [N, G].
+      weight: of what is added, [] each.
     """
 
-    def __init__(self, interface: Interface, peaks: Array):
-        """Give run i the peak `peaks[i]`; the interface is relative control of `scale`."""
-        self.interface, self._peaks = interface, peaks
-        self.views: list[Array] = []
+    def __init__(self, interface: Interface, added: Array, network: PeakNetwork | None = None, when: int = -1):
+        """Add `added[i]` to the peaks of run i, which the network chooses; without one they are 0."""
+        self.interface, self._added, self._network, self._when = interface, added, network, when
+        self.reset(0, 0)
 
     def reset(self, num_runs: int, num_groups: int) -> None:
         """Forget what was observed."""
-        self.views = []
+        self.views: list[Array] = []
+        self.chosen: list[Array] = []
+        self.weight: list[Array] = []
 
     def act(self, observation: Array) -> Array:
         """Return the schedule's actions, [N, G, 1]."""
+        rows = observation.reshape(-1, observation.shape[-1])
+        chosen = np.zeros(len(rows)) if self._network is None else self._network.choose(rows)
         self.views.append(observation)
-        rows, peaks = observation.reshape(-1, observation.shape[-1]), np.repeat(self._peaks, observation.shape[1])
+        self.chosen.append(chosen.reshape(observation.shape[:2]))
+        self.weight.append(WEIGHTS[self._when](observation[0, 0, FEATURE_NAMES.index("progress")]))
+        peaks = chosen + self.weight[-1] * np.repeat(self._added, observation.shape[1])
         return warmup_linear(rows, peaks, self.interface.decisions).reshape(*observation.shape[:2], 1)
 
 
-def try_peaks(drawn: dict[str, Any], interface: Interface, seed: int) -> Trials:
+def try_peaks(drawn: dict[str, Any], interface: Interface, seed: int, *, tell_total: bool = True,
+              network: PeakNetwork | None = None) -> Trials:  # fmt: skip
     """Run one drawn task at every peak from `SEEDS` seeds."""
-    trainer = make_trainer(drawn["task"], drawn["optimizer"], drawn["groups"])
-    peaks, seeds = np.tile(PEAKS, SEEDS), seed + np.repeat(np.arange(SEEDS), len(PEAKS))
-    controller = AtPeaks(interface, peaks)
-    outcome = run_controller(trainer, controller, seeds, np.full(len(seeds), RATE), drawn["num_inner_steps"])
+    trainer = make_trainer(drawn["task"], drawn["optimizer"], drawn["groups"], **drawn["optimizer_options"])
+    added = np.tile(PEAKS if network is None else OFFSETS, SEEDS)
+    seeds = seed + np.repeat(np.arange(SEEDS), len(PEAKS))
+    when = -1 if network is None or not tell_total else seed % len(WEIGHTS)
+    controller = AtPeaks(interface, added, network, when)
+    rates, total = np.full(len(seeds), RATE), drawn["num_inner_steps"]
+    outcome = run_controller(trainer, controller, seeds, rates, total, tell_total=tell_total)
     kept = np.random.default_rng(seed).integers(trainer.num_groups, size=GROUPS)
-    watched = [controller.views[min(d, len(controller.views) - 1)][:, kept] for d in WATCHED]
+
+    def watched(seen: list[Array]) -> Array:
+        picked = np.stack([seen[min(d, len(seen) - 1)][:, kept] for d in WATCHED], axis=1).astype(np.float16)
+        return picked.reshape(SEEDS, len(PEAKS), *picked.shape[1:])
+
+    weight = [controller.weight[min(d, len(controller.weight) - 1)] for d in WATCHED]
     log = np.log(np.clip(outcome.loss, 1e-12, 1e12)).reshape(SEEDS, len(PEAKS))
-    views = np.stack(watched, axis=1).astype(np.float16)
+    regret = np.minimum(log - log.min(axis=1, keepdims=True), WORST)
     return Trials(
-        views.reshape(SEEDS, len(PEAKS), *views.shape[1:]),
-        np.minimum(log - log.min(axis=1, keepdims=True), WORST).astype(np.float32),
-    )
+        watched(controller.views), regret.astype(np.float32),
+        watched(controller.chosen), added.reshape(SEEDS, len(PEAKS)).astype(np.float32),
+        np.tile(weight, (SEEDS, 1)).astype(np.float32),
+    )  # fmt: skip
 
 
-def collect(curriculum: Curriculum, interface: Interface, file: Path, *, number: int, workers: int, seed: int,
-            progress: bool = True) -> Trials:  # fmt: skip
-    """Try peaks on `number` drawn tasks, going on from what `file` (npz) already holds.
+def teach(curriculum: Curriculum, interface: Interface, folder: Path, *, number: int, workers: int, seed: int,
+          progress: bool = True) -> tuple[Follow, Array]:  # fmt: skip
+    """Make a teacher in rounds of trials, under several base optimizers.
 
-    Draw i depends on the seed and i alone, so an interrupted collection ends as an uninterrupted one.
+    Args:
+      curriculum: what tasks are drawn from.
+      interface: of the controllers that are to learn from it.
+      folder: where trials are kept, to go on from.
+      number: tasks in a round.
+      workers: processes.
+      seed: of everything.
+      progress: whether to show progress bars.
+
+    Returns:
+      The teacher, and all views of the trials, [rows, features] float16.
+    """
+    curriculum, done = replace(curriculum, optimizers=BASES, options=OPTIONS), _none()
+    network = None
+    for rounds, name in enumerate(TRIALS):
+        trials = collect(curriculum, interface, folder / name, number=number, workers=workers, seed=(seed, rounds),
+                         progress=progress, network=network)  # fmt: skip
+        done = joined(done, trials)
+        network = fit(done, seed=seed)
+    assert network is not None
+    return Follow(network), done.views.reshape(-1, done.views.shape[-1])
+
+
+def collect(curriculum: Curriculum, interface: Interface, file: Path, *, number: int, workers: int,
+            seed: tuple[int, ...], progress: bool = True, network: PeakNetwork | None = None) -> Trials:  # fmt: skip
+    """Try peaks, or with a network others around those it chooses, on `number` drawn tasks.
+
+    It goes on from what `file` (npz) already holds. Draw i depends on the seeds and i alone, so an interrupted
+    collection ends as an uninterrupted one.
     """
     from joblib import Parallel, delayed
 
@@ -103,44 +165,63 @@ def collect(curriculum: Curriculum, interface: Interface, file: Path, *, number:
     with Parallel(n_jobs=max(1, workers), return_as="generator") as parallel, bar:
         for first in batches:
             draws = range(first, min(first + SAVE_EVERY, number))
-            jobs = (delayed(_try)(curriculum, interface, seed, i) for i in draws)
+            jobs = (delayed(_try)(curriculum, interface, seed, i, network) for i in draws)
             for trials in parallel(jobs):
-                done = _joined(done, trials)
+                done = joined(done, trials)
                 bar.update()
             _write(file, done)
     return done
 
 
-def _try(curriculum: Curriculum, interface: Interface, seed: int, index: int) -> Trials:
+def _try(
+    curriculum: Curriculum, interface: Interface, seed: tuple[int, ...], index: int, network: PeakNetwork | None
+) -> Trials:
     torch.set_num_threads(1)
-    generator = np.random.default_rng((seed, index))
-    return try_peaks(curriculum.draw(generator), interface, int(generator.integers(2**31)))
+    generator = np.random.default_rng((*seed, index))
+    drawn, run_seed = curriculum.draw(generator), int(generator.integers(2**31))
+    return try_peaks(drawn, interface, run_seed, tell_total=bool(generator.uniform() >= UNKNOWN_BUDGETS),
+                     network=network)  # fmt: skip
 
 
-def _joined(*parts: Trials) -> Trials:
-    return Trials(np.concatenate([p.views for p in parts]), np.concatenate([p.regret for p in parts]))
+def joined(*parts: Trials) -> Trials:
+    """Return all trials of several collections."""
+    return Trials(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Trials)))
+
+
+def _none() -> Trials:
+    inner, peaks = (len(PEAKS), len(WATCHED), GROUPS), np.zeros((0, len(PEAKS)), np.float32)
+    views = np.zeros((0, *inner, len(FEATURE_NAMES)), np.float16)
+    return Trials(views, peaks, np.zeros((0, *inner), np.float16), peaks, np.zeros((0, len(WATCHED)), np.float32))
 
 
 def _read(file: Path) -> Trials:
     if not file.is_file():
-        shape = (0, len(PEAKS), len(WATCHED), GROUPS, len(FEATURE_NAMES))
-        return Trials(np.zeros(shape, np.float16), np.zeros((0, len(PEAKS)), np.float32))
+        return _none()
     with np.load(file, allow_pickle=False) as stored:
-        return Trials(stored["views"], stored["regret"])
+        return Trials(**stored)
 
 
 def _write(file: Path, trials: Trials) -> None:
     part = file.with_suffix(".part.npz")
-    np.savez(part, views=trials.views, regret=trials.regret)
+    np.savez(part, **vars(trials))
     part.replace(file)
 
 
-def interpolated(regret: Tensor, peak: Tensor) -> Tensor:
-    """Return what a peak between those tried loses, linearly between them; regret [B, peaks], peak [B], result [B]."""
-    knots = torch.tensor(PEAKS)
-    peak = peak.clamp(PEAKS[0], PEAKS[-1] - 1e-4)
-    below = (torch.searchsorted(knots, peak.detach(), right=True) - 1)[:, None]
-    share = (peak[:, None] - knots[below]) / (knots[below + 1] - knots[below])
+def interpolated(regret: Tensor, tried: Tensor, peak: Tensor) -> Tensor:
+    """Return what peaks between those tried lose, linearly between them.
+
+    Args:
+      regret: [B, peaks].
+      tried: rising, [B, peaks].
+      peak: [B]; beyond those tried it counts as the last of them.
+
+    Returns:
+      [B].
+    """
+    peak = torch.minimum(torch.maximum(peak, tried[:, 0]), tried[:, -1] - 1e-4)[:, None]
+    below = torch.searchsorted(tried, peak.detach(), right=True).sub_(1).clamp_(0, tried.shape[1] - 2)
+    low, high = tried.gather(1, below), tried.gather(1, below + 1)
+    share = (peak - low) / (high - low)
     return (regret.gather(1, below) * (1.0 - share) + regret.gather(1, below + 1) * share)[:, 0]
 
 
@@ -161,42 +242,49 @@ class PeakNetwork(nn.Module):
         x = ((view - self._mean) / self._std).clamp(-10.0, 10.0)
         return 3.0 + 2.0 * self._head(self._body(x + noise * torch.randn_like(x)))[:, 0]
 
+    @torch.no_grad()
+    def choose(self, views: Array) -> Array:
+        """Return a peak per view within those of the first round, [B, features] to [B]."""
+        peak = self(torch.as_tensor(views, dtype=torch.float32)).numpy()
+        return np.clip(peak, PEAKS[0], PEAKS[-1])
 
-def fit(trials: Trials, *, seed: int, steps: int = 2000, batch: int = 512) -> Teacher:
-    """Fit the network to lose least over all trials, and return the teacher that follows it.
+
+def fit(trials: Trials, *, seed: int, batch: int = 512) -> PeakNetwork:
+    """Fit a network to lose least over all trials.
 
     Args:
       trials: what was tried.
       seed: of its weights and batches.
-      steps: of Adam.
       batch: views in each.
-
-    Returns:
-      From raw views, [rows, features], to relative actions of the knob `scale`, [rows, 1].
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        views = torch.from_numpy(trials.views)
-        regret, inner = torch.from_numpy(trials.regret), views[0, ..., 0].numel()
+        views, chosen = torch.from_numpy(trials.views), torch.from_numpy(trials.chosen).flatten()
+        regret, added, weight = (torch.from_numpy(x) for x in (trials.regret, trials.added, trials.weight))
+        inner = views[0, ..., 0].numel()
         views = views.reshape(-1, views.shape[-1])
+        steps = fitting_steps(len(views), batch)
         network = PeakNetwork(views[torch.randint(len(views), (20_000,))].float())
         optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for _ in range(steps):
             rows = torch.randint(len(views), (batch,))
-            loss = interpolated(regret[rows // inner], network(views[rows].float(), noise=0.1)).mean()
+            trial, share = rows // inner, weight[rows // inner, rows // GROUPS % len(WATCHED)]
+            tried = chosen[rows].float()[:, None] + share.clamp_min(0.1)[:, None] * added[trial]
+            loss = (share * interpolated(regret[trial], tried, network(views[rows].float(), noise=0.1))).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-    return _Follow(network)
+    return network
 
 
 @dataclass(frozen=True)
-class _Follow:
+class Follow:
+    """The teacher that follows a network's choice: from raw views, [rows, features], to relative actions, [rows, 1]."""
+
     network: PeakNetwork
 
-    @torch.no_grad()
     def __call__(self, observation: Array) -> Array:
-        peak = self.network(torch.as_tensor(observation, dtype=torch.float32)).numpy()
-        return warmup_linear(observation, np.clip(peak, PEAKS[0], PEAKS[-1]))
+        """Return the schedule's actions."""
+        return warmup_linear(observation, self.network.choose(observation))

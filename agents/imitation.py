@@ -14,8 +14,10 @@ from optenv.control.knobs import KNOBS
 
 Array = np.ndarray
 Teacher = Callable[[Array], Array]
-FITTING_STEPS = 400
+FITTING_STEPS = 2000
 BATCH = 2048
+RATE = 2e-3
+PASSES = 50  # over few observations, in place of so many steps
 
 
 def warmup_linear(observation: Array, peak: float | Array = 3.0, decisions: int = 40) -> Array:
@@ -36,8 +38,9 @@ def warmup_linear(observation: Array, peak: float | Array = 3.0, decisions: int 
     return np.clip((wanted - position) / KNOBS["scale"].step, -1.0, 1.0)[:, None]
 
 
-def imitate(model: Any, env: VecNormalize, teacher: Teacher, *, decisions: int, seed: int, noise: float = 0.3) -> float:
-    """Fit the mean action of an actor-critic policy to a teacher, on runs the teacher steers.
+def imitate(model: Any, env: VecNormalize, teacher: Teacher, *, decisions: int, seed: int, noise: float = 0.3,
+            views: Array | None = None) -> float:  # fmt: skip
+    """Fit the mean action of an actor-critic policy to a teacher, on runs it steers and on runs recorded before.
 
     Args:
       model: a stable-baselines3 actor-critic model.
@@ -47,6 +50,7 @@ def imitate(model: Any, env: VecNormalize, teacher: Teacher, *, decisions: int, 
       seed: of the noise and the fitting batches.
       noise: standard deviation of what is added to the teacher's actions, so that the policy also
         sees how to come back.
+      views: raw observations of groups in other runs, [rows, features], if there are any.
 
     Returns:
       Mean squared error of the last fitting step.
@@ -59,8 +63,20 @@ def imitate(model: Any, env: VecNormalize, teacher: Teacher, *, decisions: int, 
         wanted.append(_actions(teacher, seen[-1], num_knobs))
         env.step(np.clip(wanted[-1] + generator.normal(0.0, noise, wanted[-1].shape), -1.0, 1.0).astype(np.float32))
         seen.append(np.asarray(env.get_original_obs()))
-    observations = np.asarray(env.normalize_obs(np.concatenate(seen[:-1])))
-    return _fit(model, torch.as_tensor(observations), torch.as_tensor(np.concatenate(wanted)), generator)
+    observations = np.concatenate(seen[:-1])
+    if views is not None:
+        shifted = views.astype(np.float32)
+        shifted[:, FEATURE_NAMES.index("log_scale")] += generator.normal(0.0, noise, len(views))
+        env.obs_rms.update(shifted)
+        observations = np.concatenate([observations, shifted])
+        wanted.append(_actions(teacher, shifted, num_knobs))
+    normal = torch.as_tensor(np.asarray(env.normalize_obs(observations)))
+    return _fit(model, normal, torch.as_tensor(np.concatenate(wanted)), generator)
+
+
+def fitting_steps(rows: int, batch: int) -> int:
+    """Return how many batches to fit to that many observations."""
+    return min(FITTING_STEPS, PASSES * rows // batch + 1)
 
 
 def _actions(teacher: Teacher, observation: Array, num_knobs: int) -> Array:
@@ -72,9 +88,11 @@ def _actions(teacher: Teacher, observation: Array, num_knobs: int) -> Array:
 
 def _fit(model: Any, observations: torch.Tensor, actions: torch.Tensor, generator: np.random.Generator) -> float:
     policy = model.policy
-    optimizer = torch.optim.Adam(policy.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(policy.parameters(), lr=RATE)
     loss = torch.tensor(0.0)
-    for _ in range(FITTING_STEPS):
+    steps = fitting_steps(len(observations), BATCH)
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = RATE * (1.0 - step / steps)
         rows = torch.as_tensor(generator.integers(len(observations), size=BATCH))
         mean = policy.get_distribution(observations[rows]).distribution.mean
         loss = (mean - actions[rows]).square().mean()

@@ -19,16 +19,15 @@ from tqdm import tqdm
 
 from agents.algorithms import Algorithm, export_policy, get_algorithm
 from agents.checkpoint import NAME, load_checkpoint, save_checkpoint
-from agents.curriculum import BUDGETS, FAMILIES, Curriculum
+from agents.curriculum import BUDGETS, Curriculum, training_members
 from agents.group_env import GroupVecEnv
-from agents.hindsight import collect, fit
+from agents.hindsight import TRIALS, teach
 from agents.imitation import Teacher, imitate, warmup_linear
+from agents.refinement import refine
 from agents.run_folder import CONTROLLER, SETTINGS, read_fields
 from agents.slots import ROWS
 from optenv.control.controller import Interface
 from optenv.env.settings import make_settings
-
-TRIALS = "trials.npz"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +36,8 @@ class TrainSettings:
 
     Attributes:
       agent: a name from `agents.algorithms`.
-      tasks: names of tasks or families to train on; empty for the train split but its small families, which PPO
-        as it is gains nothing from (docs/research.md).
+      tasks: names of tasks or families to train on; empty for the train split, the last two members of each
+        family left out.
       optimizers: base optimizers to train with; one named twice is drawn twice as often.
       budgets: inner steps of the runs, multiples of `decisions`.
       knobs: what actions turn.
@@ -49,9 +48,10 @@ class TrainSettings:
       decisions: control steps of a run.
       head_start: whether PPO first imitates a plain schedule, where that is defined: relative control,
         `scale` the first knob, a first update given.
-      hindsight: tasks on which the schedule is first tried at several peaks, for a teacher that knows which was best;
-        0 imitates one peak for all.
+      hindsight: tasks in each of several rounds on which a schedule is first tried at several peaks, for a teacher that
+        knows which was best; 0 imitates one peak for all.
       rollouts: training rollouts, of `decisions` control steps in every environment.
+      generations: of evolution afterwards, see `agents.refinement`; 0 leaves the policy as it is.
       slots: environments at a time.
       workers: processes that run them.
       seed: of everything.
@@ -69,8 +69,9 @@ class TrainSettings:
     reward: str = "tempered_decrease"
     decisions: int = 40
     head_start: bool = True
-    hindsight: int = 0
-    rollouts: int = 45
+    hindsight: int = 90
+    rollouts: int = 12
+    generations: int = 0
     slots: int = 8
     workers: int = 2
     seed: int = 0
@@ -100,7 +101,7 @@ class TrainSettings:
         lr = self.lr if isinstance(self.lr, (int, float)) else tuple(self.lr)
         common = {"knobs": tuple(self.knobs), "control": self.control, "first_update": self.first_update,
                   "reward": self.reward, "lr": lr}  # fmt: skip
-        names = tuple(self.tasks) or FAMILIES
+        names = tuple(self.tasks) or training_members()
         return Curriculum(tasks=names, optimizers=tuple(self.optimizers), budgets=tuple(self.budgets),
                           decisions=self.decisions, settings=common)  # fmt: skip
 
@@ -134,10 +135,11 @@ def train(settings: TrainSettings, folder: Path, *, resume: bool = False, progre
     env = VecNormalize(groups, norm_reward=False)
     try:
         begun = resume and (folder / NAME).is_file()
-        if resume and not begun and not (folder / TRIALS).is_file():
+        if resume and not begun and not (folder / TRIALS[0]).is_file():
             raise FileNotFoundError(f"{folder / NAME}: expected a checkpoint to resume from; there is none")
         if not resume:
-            (folder / TRIALS).unlink(missing_ok=True)
+            for name in TRIALS:
+                (folder / name).unlink(missing_ok=True)
         (folder / SETTINGS).write_text(json.dumps(asdict(settings), indent=2) + "\n")
         model = (
             load_checkpoint(folder, env, algorithm) if begun else _new_model(algorithm, env, settings, folder, progress)
@@ -152,9 +154,10 @@ def train(settings: TrainSettings, folder: Path, *, resume: bool = False, progre
                 left, callback=CallbackList(callbacks), reset_num_timesteps=False, tb_log_name="log", log_interval=5
             )
             save_checkpoint(folder, model, env, algorithm)
-        return _export(algorithm, model, settings, folder, time.monotonic() - started)
+        path = _export(algorithm, model, settings, folder, time.monotonic() - started)
     finally:
         env.close()
+    return refine(settings, folder, resume=resume, progress=progress) if settings.generations else path
 
 
 def read_settings(folder: Path) -> TrainSettings:
@@ -173,7 +176,8 @@ def from_options(options: argparse.Namespace) -> TrainSettings:
         agent=options.agent, tasks=options.task, knobs=options.knobs, lr=lr, control=options.control,
         first_update=options.first_update or None, reward=options.reward, workers=options.workers, seed=options.seed,
     )  # fmt: skip
-    own = {"optimizers": options.optimizer, "rollouts": options.rollouts, "hindsight": options.hindsight}
+    own = {"optimizers": options.optimizer, "rollouts": options.rollouts, "hindsight": options.hindsight,
+           "generations": options.generations}  # fmt: skip
     return replace(settings, **{name: value for name, value in own.items() if value is not None})
 
 
@@ -190,17 +194,16 @@ def _new_model(algorithm: Algorithm, env: VecNormalize, settings: TrainSettings,
     common: dict[str, Any] = {"seed": settings.seed, "device": "cpu", "tensorboard_log": log}
     model = algorithm.load_class()(algorithm.policy, env, **common, **keywords)
     if settings.imitates and algorithm.name == "ppo":
-        teacher = _teacher(settings, folder, progress)
-        imitate(model, env, teacher, decisions=settings.decisions, seed=settings.seed)
+        teacher, views = _teacher(settings, folder, progress)
+        imitate(model, env, teacher, decisions=settings.decisions, seed=settings.seed, views=views)
     return model
 
 
-def _teacher(settings: TrainSettings, folder: Path, progress: bool) -> Teacher:
+def _teacher(settings: TrainSettings, folder: Path, progress: bool) -> tuple[Teacher, np.ndarray | None]:
     if settings.hindsight == 0:
-        return warmup_linear
-    trials = collect(settings.curriculum, settings.interface, folder / TRIALS, number=settings.hindsight,
-                     workers=settings.workers, seed=settings.seed, progress=progress)  # fmt: skip
-    return fit(trials, seed=settings.seed)
+        return warmup_linear, None
+    return teach(settings.curriculum, settings.interface, folder, number=settings.hindsight,
+                 workers=settings.workers, seed=settings.seed, progress=progress)  # fmt: skip
 
 
 def _export(algorithm: Algorithm, model: Any, settings: TrainSettings, folder: Path, seconds: float) -> Path:

@@ -1,13 +1,15 @@
 """What control costs in real training: time and memory, against the base optimizer alone.
 
-    python benchmarks/overhead.py [--quick] [--every STEPS] [--controller NAME] [--json FILE]
+    python benchmarks/overhead.py [--quick] [--every STEPS] [--rounds N] [--controller NAME] [--json FILE]
 
-CPU, one thread, fused AdamW, stacks of linear layers of equal width. Training with and without control takes turns in
-one process, and every ratio is the median over the rounds. Two figures for time:
+One thread, fused AdamW, stacks of linear layers of equal width. Training with and without control takes turns in one
+process, a few steps each.
 
-- share: time spent inside the control code (the controlled step minus the base optimizer's own step, measured from
-  within) over that of the whole training step;
-- step: the whole training step, controlled over uncontrolled.
+- share: time inside the control code (the controlled step minus the base optimizer's own step, both measured from
+  within) over that of the whole training step; the median over the rounds at each place of the control step, summed up,
+  so that a step in which the machine did something else does not count;
+- step: CPU time of the whole training step, controlled over uncontrolled, median over the rounds;
+- between, decision: control's own time in a step between decisions, and what a decision costs on top of that.
 
 A run of 2,000 steps in 40 decisions, so a decision every 50 steps; with --every 10 one every 10.
 """
@@ -33,6 +35,8 @@ import agents
 import optenv
 
 TOTAL = 2_000
+BLOCKS = 5  # into which a control step is divided; training with and without control take turns by the block
+LARGE, LARGE_ROUNDS = 10_000_000, 3  # parameters from which a step takes so long that fewer rounds must do
 
 
 @dataclass(frozen=True)
@@ -74,18 +78,17 @@ MODELS = (
     Model(577, 12, 12, 64, 50),
     Model(292, 47, 47, 64, 50),
     Model(792, 47, 47, 64, 50),
-    Model(1580, 12, 12, 64, 50),
     Model(63, 1000, 1000, 64, 50),
 )
 
 
 class Timed:
-    """Adds up the time that the steps of an optimizer take."""
+    """Notes the time that every step of an optimizer takes."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer):
+    def __init__(self, optimizer: Any):
         """Time `optimizer` from now on."""
-        self._step, self.seconds = optimizer.step, 0.0
-        optimizer.step = self  # type: ignore[method-assign, assignment]
+        self._step, self.log = optimizer.step, []
+        optimizer.step = self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Take a step."""
@@ -93,7 +96,7 @@ class Timed:
         try:
             return self._step(*args, **kwargs)
         finally:
-            self.seconds += time.perf_counter() - start
+            self.log.append(time.perf_counter() - start)
 
 
 class Training:
@@ -103,70 +106,88 @@ class Training:
         """Build it; `every` is the number of steps between decisions."""
         self._model, groups = model.build()
         base = torch.optim.AdamW(groups, lr=1e-4, fused=True)
-        self.base, self.whole, self.optimizer = Timed(base), None, base
+        self.base, self.optimizer = Timed(base), base
         if controller is not None:
             settings = {"total_steps": None, "steps_per_action": every}
             self.optimizer = optenv.ControlledOptimizer(base, agents.load(controller), **settings)
-            self.whole = Timed(self.optimizer)
+        self.whole = Timed(self.optimizer)  # without control too: the clock has its price
         self._x, self._y = torch.randn(2, model.batch, model.width).unbind()
         self._controlled = controller is not None
 
     def run(self, steps: int) -> float:
-        """Train and return the seconds of a step."""
+        """Train and return the CPU seconds it took."""
         start = time.process_time()
         for _ in range(steps):
             self.optimizer.zero_grad()
             loss = F.mse_loss(self._model(self._x), self._y)
             loss.backward()
             self.optimizer.step(**({"loss": loss} if self._controlled else {}))
-        return (time.process_time() - start) / steps
+        return time.process_time() - start
 
-    def share(self, steps: int) -> float:
-        """Train and return the share of the time that is spent inside the control code."""
-        assert self.whole is not None
-        self.whole.seconds = self.base.seconds = 0.0
-        start = time.perf_counter()
-        self.run(steps)
-        return (self.whole.seconds - self.base.seconds) / (time.perf_counter() - start)
+    def control(self, every: int) -> Any:
+        """Return the seconds inside the control code since the last call, [control steps, steps of each]."""
+        seconds = np.array(self.whole.log) - np.array(self.base.log)
+        self.whole.log, self.base.log = [], []
+        return seconds.reshape(-1, every)
 
 
 def measure(model: Model, controller: str, every: int, rounds: int) -> dict[str, float]:
     """Return the figures of one row."""
     alone, controlled = Training(model, None, every), Training(model, controller, every)
-    steps = every * max(1, model.steps // every)  # whole control steps
-    for training in (alone, controlled):
-        training.run(steps if rounds > 1 else 2)
-    ratios, shares, seconds = [], [], []
-    for turn in range(rounds):
-        pair = [alone, controlled] if turn % 2 else [controlled, alone]
-        took = {id(training): training.run(steps) for training in pair}
-        ratios.append(took[id(controlled)] / took[id(alone)])
-        seconds.append(took[id(alone)])
-        shares.append(controlled.share(steps))
-    return {"parameters": model.parameters, "groups": model.groups, "every": every, "step_ms": 1e3 * median(seconds),
-            "share": median(shares), "step": median(ratios), "kilobytes": memory(model, controller)}  # fmt: skip
+    pair, took = [alone, controlled], []
+    for training in pair:
+        training.run(every)
+        training.control(every)
+    block, steps = max(1, every // BLOCKS), every * max(1, model.steps // every)  # whole control steps
+    for _ in range(rounds):
+        seconds = {id(training): 0.0 for training in pair}
+        for done in range(0, steps, block):
+            pair.reverse()
+            for training in pair:
+                seconds[id(training)] += training.run(min(block, steps - done))
+        took.append((seconds[id(alone)] / steps, seconds[id(controlled)] / steps))
+    profile = np.median(controlled.control(every), axis=0)
+    between = float(np.median(profile))
+    return {"parameters": model.parameters, "groups": model.groups, "every": every,
+            "step_ms": 1e3 * median(plain for plain, _ in took),
+            "share": float(profile.mean()) / median(steered for _, steered in took),
+            "step": median(steered / plain for plain, steered in took),
+            "between_us": 1e6 * between, "decision_us": 1e6 * float(profile.sum() - every * between),
+            "kilobytes": memory(model, controller)}  # fmt: skip
 
 
 def memory(model: Model, controller: str) -> float:
-    """Return what a controlled optimizer holds besides base and controller after 40 decisions, in kilobytes."""
+    """Return what a controlled optimizer holds after 40 decisions, besides base and controller, in kilobytes.
+
+    That is in the midst of a control step; between its end and the next step its sums are held too, 40 bytes a group.
+    """
     module, groups = model.build()
     base, loaded = torch.optim.SGD(groups, lr=1e-4), agents.load(controller)
     for p in module.parameters():
         p.grad = torch.zeros_like(p)
-    for _ in range(2):  # the first one also pays for what is imported and cached on the way
+
+    def traced(steer: bool) -> tuple[int, Any]:
+        """Return the bytes of the objects that 79 steps leave behind, and the optimizer that took them."""
         tracemalloc.start()
-        optimizer = optenv.ControlledOptimizer(base, loaded, total_steps=80, steps_per_action=2)
-        for _ in range(80):
-            optimizer.step(loss=1.0)
+        optimizer: Any = base
+        if steer:
+            optimizer = optenv.ControlledOptimizer(base, loaded, total_steps=80, steps_per_action=2)
+        for _ in range(79):
+            optimizer.step(**({"loss": 1.0} if steer else {}))
         gc.collect()
-        objects = tracemalloc.get_traced_memory()[0]
+        held = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
+        return held, optimizer
+
+    traced(True)  # pays for what is imported and cached on the way
+    own = traced(False)[0]
+    objects, optimizer = traced(True)
     tensors: dict[int, int] = {}
     collect(optimizer._steering, tensors, {id(base), id(loaded)})
     for p in module.parameters():
         for tensor in (p, p.grad):
             tensors.pop(tensor.untyped_storage().data_ptr(), None)
-    return (objects + sum(tensors.values())) / 1e3
+    return (objects - own + sum(tensors.values())) / 1e3
 
 
 def collect(value: Any, found: dict[int, int], seen: set[int]) -> None:
@@ -183,11 +204,12 @@ def collect(value: Any, found: dict[int, int], seen: set[int]) -> None:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return a Markdown table."""
-    lines = ["| parameters | groups | step alone | control's share | step, controlled over alone | memory |",
-             "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
+    lines = ["| parameters | groups | step alone | control's share | step, controlled over alone | between | decision "
+             "| memory |", "| --- " * 8 + "|"]  # fmt: skip
     for row in rows:
         cells = (f"{row['parameters']:,}", f"{row['groups']:,}", f"{row['step_ms']:.2f} ms", f"{row['share']:.2%}",
-                 f"{row['step']:.3f}", f"{row['kilobytes']:.0f} KB")  # fmt: skip
+                 f"{row['step']:.3f}", f"{row['between_us']:.0f} us", f"{row['decision_us']:,.0f} us",
+                 f"{row['kilobytes']:.0f} KB")  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -202,9 +224,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    models, rounds = (MODELS[:1], 1) if arguments.quick else (MODELS, arguments.rounds)
+    models, most = (MODELS[:1], 1) if arguments.quick else (MODELS, arguments.rounds)
     rows = []
     for model in models:
+        rounds = min(most, LARGE_ROUNDS) if model.parameters > LARGE else most
         rows.append(measure(model, arguments.controller, arguments.every, rounds))
         print(table(rows[-1:]).splitlines()[-1], flush=True)
     print(table(rows))

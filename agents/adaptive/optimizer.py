@@ -12,8 +12,8 @@ import numpy as np
 
 from agents.adaptive.rules import Rule, Spec, decades, limited, parse
 from agents.adaptive.sense import Sense, check_cycle, cycle
-from agents.shell import OptimizerShell
 from optenv.control.knobs import move_towards_one
+from optenv.wrapper.shell import OptimizerShell
 
 ParamGroup = dict[str, Any]
 _STATE = "adaptive"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -68,15 +67,16 @@ class Finding:
     diverged: float
 
 
-def draw_job(curriculum: Curriculum, options: Mapping[str, float], rate: float, *, pairs: int, num_seeds: int,
-             unknown: float, seed: tuple[int, ...]) -> Job:  # fmt: skip
+def draw_job(curriculum: Curriculum, rate: float, *, pairs: int, num_seeds: int, unknown: float,
+             seed: tuple[int, ...]) -> Job:  # fmt: skip
     """Draw a job, a function of `seed` alone; a share `unknown` of jobs keeps the budget from the members."""
     generator = np.random.default_rng((*seed, 0))
     drawn = curriculum.draw(generator)
     fewer = min(1.0, CHEAP / cost(drawn))
     return Job(
-        drawn["task"].name, drawn["optimizer"], tuple(sorted(options.items())), drawn["groups"], rate,
-        drawn["num_inner_steps"], bool(generator.uniform() >= unknown), max(4, round(pairs * fewer)),
+        drawn["task"].name, drawn["optimizer"], tuple(sorted(drawn["optimizer_options"].items())),
+        drawn["groups"], rate, drawn["num_inner_steps"],
+        bool(generator.uniform() >= unknown), max(4, round(pairs * fewer)),
         tuple(generator.integers(2**62, size=num_seeds).tolist()), (*seed, 1),
     )  # fmt: skip
 

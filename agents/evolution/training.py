@@ -12,7 +12,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from agents.curriculum import BUDGETS, Curriculum
+from agents.curriculum import BUDGETS, Curriculum, training_members
 from agents.evolution.checkpoint import load_search, save_search
 from agents.evolution.flat import flatten, unflatten
 from agents.evolution.generation import Finding, Job, draw_job, explore
@@ -20,7 +20,6 @@ from agents.evolution.population import Build
 from agents.evolution.strategy import Search, Strategy, ascend
 from agents.run_folder import CONTROLLER, SETTINGS, read_fields
 from agents.sharing import cost
-from optenv import tasks
 from optenv.control.policy import PolicyFile
 
 HEAD_START = "head_start.safetensors"
@@ -38,8 +37,8 @@ class EvolutionSettings:
       agent: what is trained, see `agents.evolution.agents`.
       tasks: names of tasks or families to train on; empty for the train split, the last two members of each
         family left out.
-      optimizer: the base optimizer.
-      options: its hyperparameters besides the rate.
+      optimizers: base optimizers; one named twice is drawn twice as often.
+      options: hyperparameters of a base optimizer besides the rate, by its name.
       lr: base learning rate.
       budgets: inner steps of the runs.
       groupings: what a parameter group is, drawn for every population.
@@ -57,8 +56,8 @@ class EvolutionSettings:
 
     agent: str
     tasks: Sequence[str] = ()
-    optimizer: str = "sgd"
-    options: Mapping[str, float] = field(default_factory=dict)
+    optimizers: Sequence[str] = ("sgd",)
+    options: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     lr: float = 1e-2
     budgets: Sequence[int] = BUDGETS
     groupings: Sequence[str] = ("layer", "model")
@@ -80,31 +79,27 @@ class EvolutionSettings:
 
     @property
     def base(self) -> tuple[str, tuple[tuple[str, float], ...]]:
-        """The base optimizer that it is trained and judged on, and its hyperparameters besides the rate."""
-        return self.optimizer, tuple(sorted(self.options.items()))
+        """The base optimizer that it is judged on, the first of those it is trained on, and its hyperparameters."""
+        first = self.optimizers[0]
+        return first, tuple(sorted(self.options.get(first, {}).items()))
 
     def jobs(self, generation: int, decisions: int) -> list[Job]:
         """Draw the populations of a generation, the dearest first; a function of the seed and the generation."""
         curriculum = Curriculum(
             tasks=tuple(self.tasks) or training_members(),
-            optimizers=(self.optimizer,),
+            optimizers=tuple(self.optimizers),
+            options=self.options,
             budgets=tuple(self.budgets),
             groupings=tuple(self.groupings),
             decisions=decisions,
             settings={},
         )
         drawn = [
-            draw_job(curriculum, self.options, self.lr, pairs=self.pairs, num_seeds=self.num_seeds,
+            draw_job(curriculum, self.lr, pairs=self.pairs, num_seeds=self.num_seeds,
                      unknown=self.unknown, seed=(self.seed, generation, slot))
             for slot in range(self.slots)
         ]  # fmt: skip
         return sorted(drawn, key=lambda job: -job.pairs * cost({"task": job.task, "num_inner_steps": job.total}))
-
-
-def training_members() -> tuple[str, ...]:
-    """List the members of the train split but the last two of each family, by which choices are made."""
-    families = [tasks.get(name) for name in tasks.names("train")]
-    return tuple(f"{f.name}:{m}" for f in families if isinstance(f, tasks.Family) for m in range(f.num_members - 2))
 
 
 def evolve(file: PolicyFile, build: Build, settings: EvolutionSettings, folder: Path, *, resume: bool = False,

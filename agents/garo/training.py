@@ -47,6 +47,6 @@ def from_options(options: argparse.Namespace) -> EvolutionSettings:
     Of them the tasks, the workers, the seed, and as the number of generations `rollouts` are read; the base
     optimizer is SGD.
     """
-    settings = EvolutionSettings(agent="garo", tasks=tuple(options.task), options={"weight_decay": BASE_DECAY},
+    settings = EvolutionSettings(agent="garo", tasks=tuple(options.task), options={"sgd": {"weight_decay": BASE_DECAY}},
                                  workers=options.workers, seed=options.seed)  # fmt: skip
     return settings if options.rollouts is None else replace(settings, generations=options.rollouts)

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from agents.optbrain.credit import credit, left_to_settle
+from agents.optbrain.credit import RAISE_UNTIL, credit, left_to_settle
 from optenv.control.knobs import KNOBS
 
 Array = np.ndarray
 INPUTS = ("improvement", "significance", "gradient_persistence", "descent")
 DECISIONS = ("scale", "clip", "dampen")
 PATIENCE = 6
+REACH = 4.2
+RAISES = 12
 SHARE = 0.5
 EXPLORATION = 0.15
 REWARD_RATE = 0.3
@@ -23,6 +25,7 @@ _STEEP = 40.0
 _DESCENT, _AGREEMENT = INPUTS.index("descent"), INPUTS.index("gradient_persistence")
 _IMPROVEMENT = INPUTS.index("improvement")
 _UP, _DOWN = float(np.log(KNOBS["scale"].high)), float(-np.log(KNOBS["scale"].low))
+_REACH = float(np.log(REACH))
 _UNITS = np.array([_UP, 1.0, 1.0])
 
 
@@ -38,7 +41,8 @@ class Brain:
 
     - from the sketched gradient, in every decision, each run by itself: the gradient of the policy is
       the credit of `agents.optbrain.credit` times phi, normalised so that the log scale moves by `rate`
-      times the credit. Nothing is drawn at random, and `begin` forgets it.
+      times the credit, up to about `REACH` times the user's rate. Nothing is drawn at random, and `begin`
+      forgets it.
     - from reward, where the host pays one: REINFORCE (Williams 1992) with a running baseline. From the
       first reward on it explores; what it learns stays for all runs to come, as `prior`.
 
@@ -139,15 +143,17 @@ class Brain:
         """Take a step along the policy's gradient, within the last part of a budget on the settling alone."""
         mean = inputs.sum(axis=1) / inputs.shape[1]
         ahead = np.maximum(progress - self._progress, 0.0)  # control steps are of equal length
-        told = self.rate * credit(mean[:, _DESCENT], mean[:, _AGREEMENT], self._speed, progress, ahead)
+        early = (self._decisions < RAISES) | ((progress >= 0.0) & (progress < RAISE_UNTIL))
+        told = self.rate * credit(mean[:, _DESCENT], mean[:, _AGREEMENT], self._speed, early, progress, ahead)
         if not told.any():
             return
         scale = self._positions()[..., 0]
-        free = np.where(told[:, None] > 0.0, scale < _UP, scale > -_DOWN)  # at a limit, evidence must not pile up
-        early = told * (left_to_settle(progress) >= 1.0)
-        weight = free / np.square(self._basis).sum(-1) / free.shape[1]  # [N, G]
-        self.weights[:, 0] += early[:, None] * np.einsum("ng,ngf->nf", weight, self._basis)
-        self._settled += (told - early) * free.mean(1)
+        # At a limit, evidence must not pile up.
+        lowest, highest = np.minimum(-_DOWN - scale, 0.0), np.maximum(_REACH - scale, 0.0)
+        step = np.minimum(np.maximum(told[:, None], lowest), highest) / scale.shape[1]  # [N, G]
+        learned = step * (left_to_settle(progress) >= 1.0)[:, None]
+        self.weights[:, 0] += np.einsum("ng,ngf->nf", learned / np.square(self._basis).sum(-1), self._basis)
+        self._settled += (step - learned).sum(1)
 
     def _watch(self, improvement: Array, age: float) -> None:
         """Average how fast the loss falls, in units of its mean speed so far; it begins at 1, a straight line."""

@@ -11,6 +11,7 @@ from agents.optbrain.brain import DECISIONS, INPUTS, Brain
 from agents.optbrain.file import flattened, nested, read, write
 from optenv.control.controller import Controller, Interface
 from optenv.control.features import FEATURE_NAMES
+from optenv.control.knobs import KNOBS
 
 Array = np.ndarray
 _PROGRESS = FEATURE_NAMES.index("progress")
@@ -25,6 +26,7 @@ class OptBrainController(Controller):
     """
 
     interface = Interface(knobs=DECISIONS, decisions=100)
+    authority = (KNOBS["scale"].low, KNOBS["scale"].high)
     neutral_untrained = True
     learns = True
 

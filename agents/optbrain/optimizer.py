@@ -13,9 +13,9 @@ from torch import Tensor
 from agents.optbrain.core import OptBrain
 from agents.optbrain.file import flattened, nested
 from agents.optbrain.sense import coordinates
-from agents.shell import OptimizerShell
 from optenv.wrapper.coordinates import real_size
 from optenv.wrapper.hooks import with_own_hooks
+from optenv.wrapper.shell import OptimizerShell
 
 Array = np.ndarray
 _STATE = "brain"

@@ -96,7 +96,7 @@ class Sense:
         new = products[:, 0, 1:] / (norms[:, :1] * norms[:, 1:]) * _SIGNS
         mixed = COSINE_MEMORY * self._cosines + (1.0 - COSINE_MEMORY) * new
         self._cosines = np.where(np.isfinite(new), mixed, self._cosines)
-        self._gradient = gradient
+        self._gradient = gradient.copy()  # the caller may write the next one into the same array
 
     def regroup(self, num_groups: int) -> None:
         """Go on with more or fewer groups, the last ones new or gone; what is new has shown nothing yet."""

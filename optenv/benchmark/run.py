@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from optenv.control.controller import Controller
-from optenv.control.loop import ControlLoop
+from optenv.control.loop import ControlLoop, check_learner
 from optenv.inner.optimizers import Rule, base_values, get_rule
 from optenv.inner.state import RunState
 from optenv.inner.trainer import BatchedTrainer
@@ -62,7 +62,7 @@ def make_trainer(
 
 
 def run_controller(trainer: BatchedTrainer, controller: Controller, seeds: Array, rates: Array, total: int,
-                   *, tell_total: bool = True, samples: int = 0) -> Outcome:  # fmt: skip
+                   *, tell_total: bool = True, samples: int = 0, learn: bool = False) -> Outcome:  # fmt: skip
     """Train one run per seed under a controller.
 
     Args:
@@ -73,7 +73,13 @@ def run_controller(trainer: BatchedTrainer, controller: Controller, seeds: Array
       total: budget in inner steps.
       tell_total: whether the controller observes the budget.
       samples: how often the validation loss is measured before the end, at most.
+      learn: tell a controller that learns what came of every action; its runs are then no longer independent.
+
+    Raises:
+      ValueError: if it is to learn, and does not.
     """
+    if learn:
+        check_learner(controller)
     seeds, rates = np.asarray(seeds, np.uint64), np.asarray(rates, float)
     state = trainer.start(seeds)
     budget = np.full(len(seeds), float(total) if tell_total else np.nan)
@@ -83,8 +89,10 @@ def run_controller(trainer: BatchedTrainer, controller: Controller, seeds: Array
     controller.reset(len(seeds), trainer.num_groups)
 
     def advance(first: int, last: int) -> Array:
-        interval = trainer.run(state, rates, loop.apply(controller.act(loop.observe())), last - first)
+        interval = trainer.run(state, rates, loop.decide(controller), last - first)
         loop.advance(interval)
+        if learn:
+            loop.pay(controller)
         return interval.loss
 
     return _train(trainer, state, control_edges(total, controller.interface.decisions), advance, samples)

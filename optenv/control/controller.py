@@ -23,8 +23,8 @@ class Interface:
       features: names of the observed features, in order.
       knobs: names of the knobs its actions turn, in order.
       control: "absolute" or "relative".
-      first_update: under relative control, the norm of the model's first update over that of its
-        weights, which the first scale is set to give; None starts from the base rate (scale 1).
+      first_update: under relative control, the size of the model's updates at the start over that of its
+        weights, see `update_ratio`, which the first scale is set to give; None starts from the base rate (scale 1).
       decisions: control steps a whole run is divided into where the host may choose.
     """
 
@@ -87,7 +87,12 @@ class Controller(ABC):
         """
 
     def learn(self, reward: Array, ended: Array) -> None:  # noqa: B027 - most controllers do not learn online
-        """Take in the reward of the last action, [N], and whether the run ended with it, [N] bool."""
+        """Take in what came of the last action, before the next; hosts tell it where they are asked to.
+
+        Args:
+          reward: [N]; NaN where nothing is known, as of the first action.
+          ended: whether the budget was spent with it, [N] bool.
+        """
 
     def alarm(self, lost: Array) -> None:  # noqa: B027 - most controllers leave this to a guard
         """Take in which runs met a loss that is not finite since the last decision, [N] bool: no feature tells."""

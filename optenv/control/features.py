@@ -6,11 +6,12 @@ or when a layer's gradient changes its unit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from optenv.control.knobs import clipped
 from optenv.control.signals import Signals
 
 Array = np.ndarray
@@ -107,26 +108,20 @@ FEATURES: dict[str, Feature] = {f.name: f for f in (*RUN_FEATURES, *GROUP_FEATUR
 FEATURE_NAMES = tuple(FEATURES)
 
 
-def _bounds(features: Sequence[Feature]) -> tuple[Array, Array]:
-    return np.array([f.low for f in features]), np.array([f.high for f in features])
-
-
-_RUN_BOUNDS, _GROUP_BOUNDS = _bounds(RUN_FEATURES), _bounds(GROUP_FEATURES)
-
-
-def _evaluate(features: Sequence[Feature], bounds: tuple[Array, Array], signals: Signals) -> Array:
-    values = np.stack([f.function(signals) for f in features], axis=-1)
-    values = np.minimum(np.maximum(values, bounds[0]), bounds[1])
-    return np.where(np.isnan(values), 0.0, values)
+_LOW, _HIGH = (np.array([getattr(f, side) for f in FEATURES.values()]) for side in ("low", "high"))
 
 
 def observe(signals: Signals) -> Array:
     """Return what every group sees: the run's features, then its own; [N, G, 12] float32."""
+    values = np.empty((*signals.log_scale.shape, len(FEATURES)))
     with np.errstate(all="ignore"):
-        run = _evaluate(RUN_FEATURES, _RUN_BOUNDS, signals)
-        group = _evaluate(GROUP_FEATURES, _GROUP_BOUNDS, signals)
-    shared = np.broadcast_to(run[:, None, :], (*group.shape[:2], run.shape[1]))
-    return np.concatenate([shared, group], axis=-1).astype(np.float32)
+        for i, feature in enumerate(RUN_FEATURES):
+            values[:, :, i] = feature.function(signals)[:, None]
+        for i, feature in enumerate(GROUP_FEATURES, len(RUN_FEATURES)):
+            values[:, :, i] = feature.function(signals)
+        values = clipped(values, _LOW, _HIGH)
+        values[np.isnan(values)] = 0.0
+        return values.astype(np.float32)
 
 
 def flatten(observation: Array) -> Array:

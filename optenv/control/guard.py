@@ -10,7 +10,7 @@ import numpy as np
 
 from optenv.control.controller import Controller
 from optenv.control.features import FEATURE_NAMES, FEATURES
-from optenv.control.knobs import KNOBS
+from optenv.control.knobs import KNOBS, clipped
 from optenv.control.loop import position_limits
 from optenv.control.signals import carried
 
@@ -22,6 +22,7 @@ CALM = 0.1  # regret up to which the loss counts as near its best
 RISEN = -0.7  # significance: a rise of 3.5 standard errors
 # Nats of the log scale that are taken back in the next decision, on average; what adds up must be steadier.
 JERKY = {"absolute": 0.3, "relative": 0.1}
+JERK_POWER = 4  # with which trust falls beyond what is allowed
 JERK_MEMORY, JERK_PRIOR = 0.9, 2  # decisions of smooth control that a run is credited with at its start
 DISTRUST = 0.5  # what a significant rise leaves of the trust
 RECOVERY = 0.05  # trust regained in a decision without trouble
@@ -83,7 +84,7 @@ class Guard(Controller):
       2, then 4, 8 ... decisions at neutral it comes back by 0.05 a decision;
     - by half, where the loss rises by 3.5 standard errors;
     - where the controller keeps taking back what it did a decision ago: such moves average out at best,
-      so trust is at most the square of what is allowed (`JERKY`) over their size.
+      so trust is at most the fourth power of what is allowed (`JERKY`) over their size.
 
     Attributes:
       controller: what is guarded.
@@ -149,7 +150,7 @@ class Guard(Controller):
             action = np.where(trust < 1.0, self._faded(wanted, trust), wanted)
         start, step = (self.position, self._step) if self._relative else (0.0, 1.0)
         moved = start + action * step
-        self.position = np.minimum(np.maximum(moved, self._limits[:, 0]), self._limits[:, 1])
+        self.position = clipped(moved, self._limits[:, 0], self._limits[:, 1])
         # Other knobs end where they end in every host; a scale may have to stop earlier.
         stopped = (self.position != moved) & self._is_scale
         return np.where(stopped, (self.position - start) / step, action)
@@ -157,7 +158,7 @@ class Guard(Controller):
     def confidence(self) -> Array:
         """Return by how much the last action was faded, [N]: 1 not at all, 0 to neutral."""
         allowed = JERKY[self.interface.control]
-        return np.minimum(self.trust, np.square(allowed / np.maximum(self.jerk, allowed)))
+        return np.minimum(self.trust, (allowed / np.maximum(self.jerk, allowed)) ** JERK_POWER)
 
     def _place(self, observation: Array) -> None:
         """Note where the scales are, and which of them brought a new least loss."""
@@ -192,13 +193,13 @@ class Guard(Controller):
         back = np.where(move * self.move < 0.0, np.minimum(np.abs(move), np.abs(self.move)), 0.0).mean(axis=1)
         self.count += 1
         self.jerk = self.jerk + (back - self.jerk) * max(1.0 - JERK_MEMORY, 1.0 / (self.count + JERK_PRIOR))
-        self.wanted, self.move = wanted, move
+        self.wanted, self.move = self.wanted if self._relative else wanted, move
 
     def _faded(self, wanted: Array, trust: Array) -> Array:
         if not self._relative:
             return trust * wanted
         target = self.anchor + trust * (self.position + wanted * self._step - self.anchor)
-        return np.clip((target - self.position) / self._step, -1.0, 1.0)
+        return clipped((target - self.position) / self._step, -1.0, 1.0)
 
     def learn(self, reward: Array, ended: Array) -> None:
         """Let the controller learn."""

@@ -100,6 +100,15 @@ def check_control(control: str) -> str:
     return control
 
 
+def clipped(values: Array, low: Array | float, high: Array | float) -> Array:
+    """Return what `np.clip` does, without its detours: in a decision about a few numbers they count.
+
+    >>> clipped(np.array([-2.0, 0.5, np.nan]), -1.0, 1.0)
+    array([-1. ,  0.5,  nan])
+    """
+    return np.minimum(np.maximum(values, low), high)
+
+
 def move_towards_one(value: Array, shift: Array) -> Array:
     """Move a decay rate such as a beta: ten times nearer to 1, or from it, per unit of shift.
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from optenv.control.controller import Controller, Interface
-from optenv.control.features import observe
-from optenv.control.knobs import KNOBS, Knob
+from optenv.control.features import FEATURES, observe
+from optenv.control.knobs import KNOBS, Knob, clipped
 from optenv.control.signals import Interval, Signals, carried
 
 Array = np.ndarray
@@ -49,10 +49,10 @@ class ControlLoop:
         return [KNOBS[name] for name in self.interface.knobs]
 
     def start_at(self, ratio: Array) -> None:
-        """Set the first scales such that each group's first update is `first_update` of its weights.
+        """Set the first scales such that the model's updates begin at `first_update` of its weights.
 
         Args:
-          ratio: norm of the first update at the base rate over that of the weights, [N, G]; where
+          ratio: size of the updates at the base rate over that of the weights, [N, G]; where
             it is 0 or not finite the run starts from the base rate.
         """
         if self.interface.first_update is None:
@@ -87,9 +87,9 @@ class ControlLoop:
         action = self._check(action)
         if self._relative:
             moved = self.positions + action * self._steps
-            self.positions = np.clip(moved, self._limits[:, 0], self._limits[:, 1])
+            self.positions = clipped(moved, self._limits[:, 0], self._limits[:, 1])
         else:
-            self.positions = np.clip(action, self._limits[:, 0], self._limits[:, 1])
+            self.positions = clipped(action, self._limits[:, 0], self._limits[:, 1])
         return self.values()
 
     def values(self) -> dict[str, Array]:
@@ -101,6 +101,17 @@ class ControlLoop:
         """Take in what happened during the last control step."""
         self.lost = ~np.isfinite(interval.loss) if interval.lost is None else interval.lost
         self.signals.advance(interval, self._log_scale() - self._first_log_scale)
+
+    def pay(self, controller: Controller) -> None:
+        """Tell a controller what came of its last action, by `Controller.learn`; after `advance`.
+
+        The reward is the feature "improvement", unbounded, in which all runs count alike: the decrease of the loss in
+        units of the decrease so far; the least that the feature can be where a loss was not finite.
+        """
+        s, improvement = self.signals, FEATURES["improvement"]
+        with np.errstate(all="ignore"):
+            reward = np.where(self.lost, improvement.low, improvement.function(s))
+        controller.learn(reward, (s.step >= s.total) & (s.step - s.interval < s.total))
 
     def put(self, rows: Array, fresh: ControlLoop) -> None:
         """Replace the runs at the indices `rows` by those of `fresh`."""
@@ -136,13 +147,23 @@ class ControlLoop:
             )
         if np.isnan(action).any():
             raise ValueError("action: expected numbers in [-1, 1]; received NaN")
-        return np.clip(action, -1.0, 1.0)
+        return clipped(action, -1.0, 1.0)
 
     def _log_scale(self) -> Array:
         if "scale" not in self.interface.knobs:
             return np.zeros(self.positions.shape[:2])
         scale, column = KNOBS["scale"], self.interface.knobs.index("scale")
         return np.log10((scale.relative if self._relative else scale.absolute)(self.positions[:, :, column]))
+
+
+def check_learner(controller: Controller) -> None:
+    """Check that a controller which is to be paid learns.
+
+    Raises:
+      ValueError: if it does not.
+    """
+    if not controller.learns:
+        raise ValueError(f"learn: expected a controller that learns; received {type(controller).__name__}")
 
 
 def position_limits(interface: Interface, authority: tuple[float, float] | None = None) -> Array:

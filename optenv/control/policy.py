@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from optenv.control.controller import Controller, Interface
+from optenv.control.knobs import clipped
 from optenv.errors import unknown_name
 
 Array = np.ndarray
@@ -138,7 +139,7 @@ def check_tensors(tensors: Mapping[str, Array], needed: Sequence[str]) -> None:
 
 def normalise(file: PolicyFile, observation: Array) -> Array:
     """Return the observation in units of the statistics it was trained under, within 10 of their mean."""
-    return np.clip((observation - file.tensors["mean"]) / file.tensors["std"], -10.0, 10.0)
+    return clipped((observation - file.tensors["mean"]) / file.tensors["std"], -10.0, 10.0)
 
 
 def feed_forward(file: PolicyFile, inputs: int) -> Callable[[Array], Array]:
@@ -168,7 +169,7 @@ def feed_forward(file: PolicyFile, inputs: int) -> Callable[[Array], Array]:
         for weight, bias in layers[:-1]:
             x = hidden(x @ weight.T + bias)
         weight, bias = layers[-1]
-        return np.clip(output(x @ weight.T + bias), -1.0, 1.0)
+        return clipped(output(x @ weight.T + bias), -1.0, 1.0)
 
     return network
 

@@ -10,6 +10,8 @@ import numpy as np
 Array = np.ndarray
 COSINE_MEMORY = 0.5
 NOISE_MEMORY = 0.9
+# Along one gradient, in which momentum builds up; the largest of the updates is taken for the size of those to come.
+TRIAL_STEPS = 10
 
 
 @dataclass(frozen=True)
@@ -65,16 +67,17 @@ def loss_statistics(losses: Array, last: Array) -> tuple[Array, Array]:
     with np.errstate(all="ignore"):
         squares = np.square(losses - np.concatenate([last[None], losses[:-1]]))
         counted = np.isfinite(squares)
-        total, number = np.where(counted, squares, 0.0).sum(axis=0), counted.sum(axis=0)
-        return losses.mean(axis=0), 0.5 * total / np.where(number > 0, number, np.nan)
+        total = np.add.reduce(squares, axis=0, where=counted)
+        return np.add.reduce(losses, axis=0) / len(losses), 0.5 * total / np.add.reduce(counted, axis=0, dtype=float)
 
 
 def update_ratio(displacement: Array, weights: Array, mask: Array, sizes: Sequence[int]) -> Array:
-    """Return the norm of the whole model's update over that of its weights, the same for every group.
+    """Return the size of the whole model's update over that of its weights, the same for every group.
 
-    One ratio for all groups leaves the rates of groups in the proportion the user gave them. Weights
-    that are still all zero have no norm; they count as of size 0.1, the order of magnitude of a
-    freshly drawn layer.
+    One ratio for all groups leaves the rates of groups in the proportion the user gave them. The update's
+    size is its root mean square, the weights' their mean absolute value: a few weights of 1, those of norm
+    layers, say little of how far thousands of weights of 0.02 can go. Weights that are still all zero count
+    as of size 0.1, the order of magnitude of a freshly drawn layer.
 
     Args:
       displacement: sketch of the update, [N, G, S].
@@ -87,7 +90,7 @@ def update_ratio(displacement: Array, weights: Array, mask: Array, sizes: Sequen
     """
     # A group may be empty, and so may all of them.
     share = np.asarray(sizes) / max(1, np.sum(sizes)) / np.maximum(mask.sum(axis=-1), 1.0)
-    moved, size = (np.sqrt(np.square(x).sum(axis=-1) @ share) for x in (displacement, weights))
+    moved, size = np.sqrt(np.square(displacement).sum(axis=-1) @ share), np.abs(weights).sum(axis=-1) @ share
     ratio = moved / np.where(size < 1e-4, 0.1, size)
     return np.broadcast_to(ratio[:, None], displacement.shape[:2])
 

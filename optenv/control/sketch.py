@@ -56,10 +56,9 @@ def sketch_index(sizes: list[int]) -> tuple[Tensor, Tensor]:
 
 
 def _unit(sketch: Tensor) -> tuple[Tensor, Tensor]:
-    """Divide each group's sketch, [N, G, S], by its largest entry, [N, G]: squares of small float32 would underflow."""
-    size = sketch.abs().amax(-1)
-    size = torch.where(torch.isfinite(size) & (size > 0.0), size, 1.0)
-    return sketch / size[..., None], size
+    """Divide each group's sketch, [..., S], by its largest entry, [...]: squares of small float32 would underflow."""
+    size = torch.linalg.vector_norm(sketch, torch.inf, dim=-1).clamp(min=torch.finfo(sketch.dtype).tiny)
+    return sketch / size[..., None], size  # what is not finite stays so, or turns into NaN
 
 
 @dataclass
@@ -67,20 +66,19 @@ class SketchMemory:
     """The sketches of the last control step: all that control remembers of gradients and weights.
 
     Attributes:
-      gradient: [N, G, S], in units of each group's largest entry; NaN before the first control step.
+      directions: of the gradient and of the displacement, [N, 2, G, S], in units of each group's largest entry; NaN
+        before the first control step. Cosines are all they serve for, so half the precision of the weights will do.
       weights: [N, G, S].
-      displacement: [N, G, S], likewise in units of its largest entry.
     """
 
-    gradient: Tensor
+    directions: Tensor
     weights: Tensor
-    displacement: Tensor
 
     @classmethod
     def start(cls, weights: Tensor) -> SketchMemory:
         """Begin runs whose weights have the given sketch, [N, G, S]."""
-        nothing = torch.full_like(weights, torch.nan)
-        return cls(nothing, weights, nothing.clone())
+        shape = len(weights), 2, *weights.shape[1:]
+        return cls(torch.full(shape, torch.nan, dtype=torch.float16, device=weights.device), weights)
 
     def regrouped(self, weights: Tensor, sources: np.ndarray) -> SketchMemory:
         """Return the memory of the same runs with other groups.
@@ -94,13 +92,13 @@ class SketchMemory:
         for fresh, old in zip(new.tensors(), self.tensors(), strict=True):
             for g, source in enumerate(sources.tolist()):
                 if source >= 0:
-                    fresh[:, g] = 0.0
-                    fresh[:, g, :width] = old[:, source, :width]
+                    fresh[..., g, :] = 0.0
+                    fresh[..., g, :width] = old[..., source, :width]
         return new
 
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the three sketches, in the order of the constructor."""
-        return self.gradient, self.weights, self.displacement
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """Return directions and weights."""
+        return self.directions, self.weights
 
     def advance(self, gradient: Tensor, weights: Tensor) -> Products:
         """Take the sketches at the end of a control step and return their inner products.
@@ -114,20 +112,15 @@ class SketchMemory:
 
     def sums(self, gradient: Tensor, weights: Tensor) -> Tensor:
         """Do the same, but leave what `to_products` reads on the device, [10, N, G]."""
-        # Stacked, since with few groups what counts is the number of operations.
+        # Gradient and displacement together, since with few groups what counts is the number of operations.
         new, size = _unit(torch.stack([gradient, weights - self.weights]))
-        last = torch.stack([self.gradient, self.displacement])
-        (gg, dd), (gg_last, dd_last), (g_g_last, d_d_last) = (
-            torch.linalg.vecdot(a, b) for a, b in ((new, new), (last, last), (new, last))
-        )
-        g_d, ww = torch.linalg.vecdot(new[0], new[1]), torch.linalg.vecdot(weights, weights)
-        self.gradient, self.weights, self.displacement = new[0], weights, new[1]
-        return torch.stack([gg, gg_last, g_g_last, g_d, dd, dd_last, d_d_last, ww, *size])
+        last, dot = self.directions.to(new).transpose(0, 1), torch.linalg.vecdot
+        products = [dot(new, new), dot(last, last), dot(new, last), dot(new[:1], new[1:]), dot(weights, weights)[None]]
+        self.directions, self.weights = new.transpose(0, 1).to(self.directions), weights
+        return torch.cat([*products, size])
 
 
 def to_products(sums: np.ndarray) -> Products:
     """Return the products that `SketchMemory.sums` computed, [10, N, G] float64."""
-    *dots, g_unit, d_unit = sums
-    one = np.ones_like(g_unit)
-    units = (g_unit**2, one, g_unit, g_unit * d_unit, d_unit**2, one, d_unit, one)
-    return Products(*(dot * unit for dot, unit in zip(dots, units, strict=True)))
+    gg, dd, gg_last, dd_last, g_g_last, d_d_last, g_d, ww, g, d = sums
+    return Products(gg * g * g, gg_last, g_g_last * g, g_d * g * d, dd * d * d, dd_last, d_d_last * d, ww)

@@ -38,7 +38,7 @@ class EnvSettings:
       steps_per_action: inner steps per control step.
       knobs: what an action turns, in order.
       control: "absolute" or "relative".
-      first_update: norm of the model's first update over that of its weights, which the first
+      first_update: size of the model's updates at the start over that of its weights, which the first
         scales are set to give; None starts from the base rate.
       reward: a registered name or a `Reward`.
       groups: "layer" or "model": what a parameter group is.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from optenv.control.clipping import decayed_reference
 from optenv.control.knobs import shifted
-from optenv.control.signals import Interval, loss_statistics, update_ratio
+from optenv.control.signals import TRIAL_STEPS, Interval, loss_statistics, update_ratio
 from optenv.control.sketch import SketchMemory
 from optenv.inner.compiled import Compiled
 from optenv.inner.layout import Layout
@@ -137,14 +137,19 @@ class BatchedTrainer:
             return losses(params, data).double().cpu().numpy()
 
     def first_update_ratio(self, state: RunState, rate: Array) -> Array:
-        """Return the norm of the model's first update at the base rate over that of its weights, [N, G].
+        """Return the size of the model's update at the base rate over that of its weights, [N, G], see `update_ratio`.
 
-        The first step is taken on a copy; `state` does not change.
+        Of `TRIAL_STEPS` steps along the first gradient, on a copy, each coordinate's largest counts; `state` stays.
         """
         trial = state.select(np.arange(len(state)))
-        self.run(trial, rate, {}, 1)
-        before, after = (self._step.sketch(s.params).double().cpu().numpy() for s in (state, trial))
-        return update_ratio(after - before, before, self.layout.sketch[1].numpy(), self.layout.sizes)
+        _, gradient = self._step.gradient(trial.params, self._batch(trial, self._minibatches(trial, 1)[0]))
+        moved = torch.zeros_like(trial.params)
+        for turned in self._turned(trial, rate, {}, TRIAL_STEPS):
+            before = trial.params.clone()
+            self.rule.update(trial.params, gradient.clone(), trial.slots, turned.hyper)
+            torch.maximum(moved, (trial.params - before).abs_(), out=moved)
+        sketched, weights = (self._step.sketch(flat).double().cpu().numpy() for flat in (moved, state.params))
+        return update_ratio(sketched, weights, self.layout.sketch[1].numpy(), self.layout.sizes)
 
     def _minibatches(self, state: RunState, num_steps: int) -> Tensor:
         """Return the examples of every minibatch, [k, N * B], as rows of the runs' data one after the other."""

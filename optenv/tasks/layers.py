@@ -34,9 +34,9 @@ def init_conv(generator: Generator, name: str, channels: int, filters: int, *, k
     }
 
 
-def init_embedding(generator: Generator, name: str, rows: int, width: int) -> Params:
-    """Draw a table of embeddings from a standard normal, as `torch.nn.Embedding` does."""
-    return {f"{name}.weight": torch.randn(rows, width, generator=generator)}
+def init_embedding(generator: Generator, name: str, rows: int, width: int, *, gain: float = 1.0) -> Params:
+    """Draw a table of embeddings from a normal of deviation `gain`; `torch.nn.Embedding` has 1."""
+    return {f"{name}.weight": gain * torch.randn(rows, width, generator=generator)}
 
 
 def init_norm(name: str, width: int) -> Params:

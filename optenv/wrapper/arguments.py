@@ -22,7 +22,7 @@ def single(loss: Any) -> Tensor | float:
     if isinstance(loss, Tensor):
         if loss.numel() != 1:
             raise ValueError(f"step: expected a loss that is a single number; received shape {tuple(loss.shape)}")
-        return loss.item() if loss.device.type == "cpu" else loss.detach().reshape(())
+        return loss.item() if loss.is_cpu else loss.detach().reshape(())
     try:
         return float(loss)
     except (TypeError, ValueError):

@@ -13,13 +13,15 @@ from torch.optim import Optimizer
 
 from optenv.control.controller import Controller
 from optenv.control.guard import Guard
+from optenv.control.loop import check_learner
 from optenv.wrapper.arguments import check, single
 from optenv.wrapper.hooks import passed_through, with_own_hooks
+from optenv.wrapper.shell import OptimizerShell
 from optenv.wrapper.steering import Steering
 from optenv.wrapper.trace import Trace
 
 
-class ControlledOptimizer(Optimizer):
+class ControlledOptimizer(OptimizerShell):
     """Steer `base` with a controller.
 
     Every `steps_per_action` steps the controller observes the run and sets each parameter group's
@@ -53,7 +55,8 @@ class ControlledOptimizer(Optimizer):
     def __init__(self, base: Optimizer, controller: Controller, *, total_steps: int | None = None,
                  steps_per_action: int | None = None, neutral: bool = False,
                  trace: str | Path | Any = None, process_group: Any = None, guard: bool = True,
-                 max_authority: float | tuple[float, float] | None = None, rollback: bool = False):  # fmt: skip
+                 max_authority: float | tuple[float, float] | None = None, rollback: bool = False,
+                 learn: bool = False):  # fmt: skip
         """Put `controller` on top of `base`.
 
         Args:
@@ -75,54 +78,29 @@ class ControlledOptimizer(Optimizer):
             greatest), or a factor f for (1 / f, f); by default as far as the controller declares.
           rollback: where the guard ends a divergence, also go back to the weights and the state of the
             base optimizer when the loss was last near its best. Costs a copy of both.
+          learn: tell a controller that learns from rewards what came of every action, see `ControlLoop.pay`; for such
+            as learn over several runs. To find out what pays it may try things out, which a single run pays for.
 
         Raises:
           ImportError: if `trace` asks for TensorBoard and it is not installed.
           TypeError: if `base` is no optimizer, or one that calls its closure more than once,
             `controller` is no controller, or `trace` neither path nor writer.
-          ValueError: if a number is not positive, `max_authority` no such range, or it or `rollback` asked for
-            without a guard.
+          ValueError: if a number is not positive, `max_authority` no such range, it or `rollback` asked for
+            without a guard, or `learn` of a controller that does not.
         """
         check(base, controller, total_steps, steps_per_action)
         if not guard and (max_authority is not None or rollback):
             raise ValueError("guard: expected True where max_authority or rollback is asked for; received False")
-        self.base, self.controller = base, controller
-        self._constructed = False
-        super().__init__([torch.zeros(1)], {})
-        self._constructed = True
+        if learn:
+            check_learner(controller)
+        super().__init__(base)
+        self.controller = controller
         decisions = controller.interface.decisions
         every = steps_per_action or (max(1, round(total_steps / decisions)) if total_steps else 10)
         if guard and not isinstance(controller, Guard):
             controller = Guard(controller, max_authority=max_authority)
-        self._steering = Steering(base, controller, total_steps, every, Trace(trace), process_group, rollback)
+        self._steering = Steering(base, controller, total_steps, every, Trace(trace), process_group, rollback, learn)
         self._steering.paused = neutral
-
-    @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        """The base optimizer's parameter groups."""
-        return self.base.param_groups
-
-    @param_groups.setter
-    def param_groups(self, value: Any) -> None:
-        """Ignore what torch's constructor assigns: the groups are the base optimizer's."""
-
-    @property
-    def state(self) -> Any:
-        """The base optimizer's state."""
-        return self.base.state
-
-    @state.setter
-    def state(self, value: Any) -> None:
-        """Ignore what torch's constructor assigns: the state is the base optimizer's."""
-
-    @property
-    def defaults(self) -> dict[str, Any]:
-        """The base optimizer's defaults."""
-        return self.base.defaults
-
-    @defaults.setter
-    def defaults(self, value: Any) -> None:
-        """Ignore what torch's constructor assigns: the defaults are the base optimizer's."""
 
     @property
     def total_steps(self) -> int | None:
@@ -155,11 +133,6 @@ class ControlledOptimizer(Optimizer):
     def resume(self) -> None:
         """Steer again: a decision at the next step, from the knobs that were in force before the pause."""
         self._steering.paused = False
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group to the base optimizer, before the run or during it; it starts neutral."""
-        if self._constructed:  # torch's own constructor adds one too
-            self.base.add_param_group(param_group)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the base optimizer's state and, under "control", that of the control and the controller.
@@ -198,7 +171,7 @@ class ControlledOptimizer(Optimizer):
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, and the losses observed with them."""
         self._observed = None
-        self.base.zero_grad(set_to_none=set_to_none)
+        super().zero_grad(set_to_none)
 
     @with_own_hooks
     def step(self, closure: Callable[[], Any] | None = None, *, loss: Tensor | float | None = None) -> Any:
@@ -219,21 +192,18 @@ class ControlledOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 returned = closure()
-        observed, self._observed = self._observed, None
-        loss = next((known for known in (loss, returned, observed) if known is not None), None)
-        self._steering.take(loss)
-        self._warn_beyond()
+        if loss is None:
+            loss = returned if returned is not None else self._observed
+        self._observed, steering = None, self._steering
+        steering.take(loss)
+        if steering.step_count - 1 == steering.total_steps:
+            warnings.warn(f"the run goes on beyond total_steps={self.total_steps}; progress stays at 1", stacklevel=3)
         return returned
-
-    def _warn_beyond(self) -> None:
-        total = self.total_steps
-        if total is not None and self._steering.step_count == total + 1:
-            warnings.warn(f"the run goes on beyond total_steps={total}; progress stays at 1", stacklevel=5)
 
     def __getstate__(self) -> dict[str, Any]:
         """Copy and pickle base and control together, without the hooks, as torch's optimizers do."""
         self._steering.settle()
-        return {name: self.__dict__[name] for name in ("base", "controller", "_constructed", "_steering")}
+        return {name: self.__dict__[name] for name in ("base", "controller", "_wrapped", "_steering")}
 
     def __repr__(self) -> str:
         """Say what steers what, and where in the run it is."""

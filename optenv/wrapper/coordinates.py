@@ -17,18 +17,18 @@ def real_size(tensor: Tensor) -> int:
     return tensor.numel() * (2 if tensor.is_complex() else 1)
 
 
-def strided(tensor: Tensor, first: int, step: int) -> Tensor:
-    """Return every `step`-th real coordinate of the flattened tensor from `first` on, without densifying it.
+def strided(tensor: Tensor, first: int, step: int, count: int) -> Tensor:
+    """Return `count` real coordinates of the flattened tensor, every `step`-th from `first` on, without densifying it.
 
-    >>> strided(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), 1, 2).tolist()
+    >>> strided(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), 1, 2, 2).tolist()
     [2.0, 4.0]
-    >>> strided(torch.tensor([[0.0, 0.0], [3.0, 4.0]]).to_sparse(), 1, 2).tolist()
+    >>> strided(torch.tensor([[0.0, 0.0], [3.0, 4.0]]).to_sparse(), 1, 2, 2).tolist()
     [0.0, 4.0]
     """
     if tensor.is_sparse:
-        return _strided_of_sparse(tensor.coalesce(), torch.arange(first, real_size(tensor), step, device=tensor.device))
+        wanted = torch.arange(first, first + step * count, step, device=tensor.device)
+        return _strided_of_sparse(tensor.coalesce(), wanted)
     if tensor.is_contiguous() and not tensor.is_complex():
-        count = len(range(first, tensor.numel(), step))
         return tensor.as_strided((count,), (step,), tensor.storage_offset() + first)  # the cheapest view
     return _real(tensor).reshape(-1)[first::step]
 

@@ -145,7 +145,7 @@ class Ranks:
         return self._all_reduce(self._own(values.double(), sharded)).to(values)
 
     def pooled_sketches(self, displacement: Array, weights: Array, mask: Array, sharded: Tensor) -> tuple[Array, ...]:
-        """Return sketches of one coordinate with the norms that those of all ranks have together.
+        """Return sketches of one coordinate with the sizes, see `update_ratio`, that those of all ranks have together.
 
         Args:
           displacement: [1, G, S].
@@ -156,9 +156,9 @@ class Ranks:
         Returns:
           Two sketches, [1, G, 1], and how many coordinates they stand for, [G, 1].
         """
-        squares = [np.square(sketch[0]).sum(-1) for sketch in (displacement, weights)]
-        moved, size, count = self.sum(torch.from_numpy(np.stack([*squares, mask.sum(-1)])), sharded).numpy()
-        return np.sqrt(moved)[None, :, None], np.sqrt(size)[None, :, None], count[:, None]
+        sums = np.stack([np.square(displacement[0]).sum(-1), np.abs(weights[0]).sum(-1), mask.sum(-1)])
+        moved, size, count = self.sum(torch.from_numpy(sums), sharded).numpy()
+        return np.sqrt(moved)[None, :, None], size[None, :, None], count[:, None]
 
     def _own(self, values: Tensor, sharded: Tensor) -> Tensor:
         return torch.where(sharded.to(values.device) | (self.rank == 0), values, 0.0)
@@ -210,7 +210,7 @@ def _in_true_units(sums: Tensor, units: Tensor | None) -> Tensor:
     """Return the products of `SketchMemory.sums`, [8, 1, G], not in units of this rank's largest coordinates."""
     one, (g, d) = torch.ones_like(sums[0]), sums[-2:]
     g_last, d_last = torch.full_like(sums[-2:], torch.nan) if units is None else units.to(sums)
-    return sums[:-2] * torch.stack([g * g, g_last * g_last, g * g_last, g * d, d * d, d_last * d_last, d * d_last, one])
+    return sums[:-2] * torch.stack([g * g, d * d, g_last * g_last, d_last * d_last, g * g_last, d * d_last, g * d, one])
 
 
 def _disagreement(rows: Array, steps: int) -> Exception | None:

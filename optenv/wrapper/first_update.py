@@ -1,4 +1,4 @@
-"""How large the base optimizer's first update will be, tried on the sketch alone."""
+"""How large the base optimizer's updates will be, tried on the sketch alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from optenv.control.signals import update_ratio
+from optenv.control.signals import TRIAL_STEPS, update_ratio
 
 _PLAIN = {"fused": None, "foreach": False, "capturable": False, "differentiable": False}
 
@@ -23,10 +23,11 @@ def first_update_ratio(
     sizes: Sequence[int],
     pool: Callable[..., tuple[np.ndarray, ...]] | None = None,
 ) -> np.ndarray:
-    """Return the norm of the model's first update over that of its weights, [1, G].
+    """Return the size of the model's update over that of its weights, [1, G], see `update_ratio`.
 
-    A second optimizer of the same class takes one step on the sketched coordinates; that is exact
-    for every optimizer that treats coordinates alike. One that refuses such a step is taken to move
+    A second optimizer of the same class takes `TRIAL_STEPS` steps along the first gradient on the sketched
+    coordinates; each coordinate's largest counts. That is exact for every optimizer that treats coordinates alike.
+    One that refuses such steps is taken to move
     each coordinate by its learning rate, as Adam does.
 
     Args:
@@ -56,5 +57,10 @@ def _trial_step(base: Optimizer, weights: Tensor, gradient: Tensor) -> Tensor:
         options = {name: _PLAIN.get(name, value) for name, value in group.items() if name != "params"}
         groups.append({"params": [copy], **options})
     required: dict[str, Any] = {"lr": 1.0} if "lr" in base.defaults else {}
-    type(base)(groups, **required).step()
-    return torch.stack([copy.detach() for copy in copies])[None] - weights.double()
+    trial = type(base)(groups, **required)
+    moved = torch.zeros_like(weights, dtype=torch.float64)
+    for _ in range(TRIAL_STEPS):
+        before = torch.stack([copy.detach() for copy in copies])
+        trial.step()
+        moved = torch.maximum(moved, (torch.stack([copy.detach() for copy in copies]) - before).abs())
+    return moved

@@ -40,11 +40,11 @@ class Steering:
     """
 
     def __init__(self, base: Optimizer, controller: Controller, total_steps: int | None, steps_per_action: int,
-                 trace: Trace, process_group: Any = None, rollback: bool = False):  # fmt: skip
+                 trace: Trace, process_group: Any = None, rollback: bool = False, learn: bool = False):  # fmt: skip
         """Prepare a run; it begins with the groups and weights of its first steered step."""
         self.base, self.controller, self.trace = base, controller, trace
         self.total_steps, self.steps_per_action = total_steps, steps_per_action
-        self.paused, self._process_group = False, process_group
+        self.paused, self._process_group, self._learn = False, process_group, learn
         self._guard = controller if isinstance(controller, Guard) else None
         self._snapshot = Snapshot(base) if rollback else None
         self._forget()
@@ -76,17 +76,20 @@ class Steering:
             self.base.step()
             self._interrupted = True
         else:
-            self._steered_step(loss)
+            stepper = self._stepper
+            # After work that has emptied the caches what counts is how much is looked at: in most steps, no more.
+            if stepper is None or self._since_decision == 0 or self._interrupted or not stepper.fits():
+                stepper = self._prepared()
+            if not self._skips:
+                stepper.step(loss, self.values)
+            self._since_decision, self._skips = self._since_decision + 1, False
+            ends = self._learn and self.step_count + 1 == self.total_steps
+            if self._since_decision == self.steps_per_action or ends:
+                self._closing = stepper.close_interval() if stepper.steps else None
+                self._since_decision = 0
+            if ends:
+                self.settle()  # no decision follows that would ask for the last control step, but a lesson does
         self.step_count += 1
-
-    def _steered_step(self, loss: Tensor | float) -> None:
-        stepper = self._prepared()
-        if not self._skips:
-            stepper.step(loss, self.values)
-        self._since_decision, self._skips = self._since_decision + 1, False
-        if self._since_decision == self.steps_per_action:
-            self._closing = stepper.close_interval() if stepper.steps else None
-            self._since_decision = 0
 
     def _prepared(self) -> Stepper:
         stepper = self._ready()
@@ -125,6 +128,8 @@ class Steering:
         if self._closing is not None:
             self._loop.advance(self._closing.read())
             self._closing = None
+            if self._learn:
+                self._loop.pay(self.controller)
 
     def _ready(self) -> Stepper:
         """Begin the run, or go on with what has changed since the last steered step."""

@@ -120,7 +120,7 @@ class Stepper:
         """
         if values is not self._values:
             self._prepare(values)
-        if self._turning or self._clipped:
+        if self._turns:
             self._turned_step()
         else:
             self.base.step()
@@ -136,6 +136,7 @@ class Stepper:
             device, clip = self._clip_reference.device, values["clip"][0, self._clipped].astype(np.float32)
             self._clip_index = torch.tensor(self._clipped).to(device, non_blocking=True)
             self._clip = torch.from_numpy(clip).to(device, non_blocking=True)
+        self._turns = bool(self._turning or self._clipped)
 
     def _turned_step(self) -> None:
         try:
@@ -144,7 +145,8 @@ class Stepper:
                 self._clip_gradients()
             self.base.step()
         finally:
-            self._clipping.restore()
+            if self._clipped:
+                self._clipping.restore()
             self._turning.restore()
 
     def _clip_gradients(self) -> None:
@@ -186,27 +188,31 @@ class Stepper:
             norm = sums[0, 0].sqrt().float() if clips else None
         if norm is not None:
             self._clip_reference = decayed_reference(self._clip_reference, norm, steps)
-        vector = torch.cat([sums.flatten(), *(loss.to(sums.device).reshape(1) for loss in losses if _on_device(loss))])
+        waiting = [loss.to(sums.device).reshape(1) for loss in losses if _on_device(loss)]
+        vector = torch.cat([sums.flatten(), *waiting]) if waiting else sums.flatten()
         return Transfer(vector, partial(self._summed_up, sums.shape, losses))
 
     def _summed_up(self, shape: torch.Size, losses: list[Tensor | float], vector: Array) -> Interval:
         split = math.prod(shape)
-        read, steps = iter(vector[split:].tolist()), len(losses)
-        seen = np.array([next(read) if _on_device(loss) else float(loss) for loss in losses])
+        if len(vector) > split:
+            read = iter(vector[split:].tolist())
+            losses = [next(read) if _on_device(loss) else loss for loss in losses]
+        seen = np.array(losses, float)
         finite = np.isfinite(seen)
-        if self._skip_nonfinite:
+        whole = bool(finite.all())
+        if self._skip_nonfinite and not whole:
             seen = seen[finite]
         mean = noise = np.array([np.nan])
         if len(seen):
             mean, noise = loss_statistics(seen[:, None], self._last_loss)
-            self._last_loss = seen[-1:]
-        lost = np.array([not finite.all()])
-        return Interval(steps, mean, noise, to_products(vector[:split].reshape(shape)), lost)
+            self._last_loss = seen[-1:].copy()
+        products = to_products(vector[:split].reshape(shape))
+        return Interval(len(losses), mean, noise, products, np.array([not whole]))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the control step under way and what is kept of those before."""
-        memory = dict(zip(("gradient", "weights", "displacement"), self._memory.tensors(), strict=True))
-        return {"limits": self._sketch.limits, "memory": memory, "clip_reference": self._clip_reference,
+        memory = dict(zip(("directions", "weights"), self._memory.tensors(), strict=True))
+        return {"limits": list(self._sketch.limits), "memory": memory, "clip_reference": self._clip_reference,
                 "losses": np.array([float(loss) for loss in self._losses]), "last_loss": self._last_loss,
                 "units": self._units}  # fmt: skip
 

@@ -13,7 +13,8 @@ from optenv.wrapper.sinks import open_sink
 
 Array = np.ndarray
 ParamGroup = dict[str, Any]
-NUMBERS_KEPT = 2048
+Record = tuple[int, float, tuple[str, ...], bytes]  # step, loss, knobs, rate and knobs of each group in float32
+NUMBERS_KEPT = 1024
 MIN_RECORDS, MAX_RECORDS = 8, 256
 
 
@@ -21,7 +22,7 @@ def capacity(num_groups: int, num_knobs: int = 3) -> int:
     """Return how many decisions are kept in memory, so that their numbers, a rate and the knobs a group, stay few.
 
     >>> capacity(1), capacity(12), capacity(1000)
-    (256, 42, 8)
+    (256, 21, 8)
     """
     return min(MAX_RECORDS, max(MIN_RECORDS, NUMBERS_KEPT // max(1, num_groups * (1 + num_knobs))))
 
@@ -36,7 +37,8 @@ class Trace:
     def __init__(self, to: Any = None):
         """Record, and write every decision `to` where `open_sink` says."""
         self._sink = open_sink(to)
-        self._records: list[tuple[int, float, tuple[str, ...], Array]] = []
+        self._records: list[Record] = []
+        self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._stride, self._seen = 1, 0
 
     def silence(self) -> None:
@@ -55,12 +57,14 @@ class Trace:
         factor = values.get("scale", np.ones((1, len(groups)))) * (1.0 - values.get("dampen", 0.0))
         rate = np.array([float(group.get("lr", math.nan)) for group in groups]) * factor[0]
         numbers = np.stack([rate, *(value[0] for value in values.values())]).astype(np.float32)  # [1 + knobs, G]
-        record = (step, loss, tuple(values), numbers)
+        names = tuple(values)
+        # Bytes and shared names: of few groups an array's own header would weigh more than what is in it.
+        record = (step, loss, self._names.setdefault(names, names), numbers.tobytes())
         if self._sink is not None:
             self._sink.add(_readable(*record), group_names(groups))
         self._keep(record, capacity(len(groups), len(values)))
 
-    def _keep(self, record: tuple[int, float, tuple[str, ...], Array], most: int) -> None:
+    def _keep(self, record: Record, most: int) -> None:
         while len(self._records) >= most:
             self._records, self._stride = self._records[::2], 2 * self._stride
         if self._seen % self._stride == 0:
@@ -85,9 +89,10 @@ def group_names(groups: Sequence[ParamGroup]) -> list[str]:
     ]
 
 
-def _readable(step: int, loss: float, knobs: tuple[str, ...], numbers: Array) -> dict[str, Any]:
+def _readable(step: int, loss: float, knobs: tuple[str, ...], numbers: bytes) -> dict[str, Any]:
     """Return a record in JSON's types: one number per group; what is not known is None."""
-    by_name = dict(zip(("rate", *knobs), map(_numbers, numbers), strict=True))
+    rows = np.frombuffer(numbers, np.float32).reshape(1 + len(knobs), -1)
+    by_name = dict(zip(("rate", *knobs), map(_numbers, rows), strict=True))
     return {"step": step, "loss": loss if math.isfinite(loss) else None, **by_name}
 
 

@@ -35,4 +35,4 @@ class Transfer(Generic[Result]):
         """Wait for the numbers and return the result."""
         if self._event is not None:
             self._event.synchronize()
-        return self._finish(self._host.cpu().double().numpy())
+        return self._finish(self._host.cpu().numpy().astype(np.float64))

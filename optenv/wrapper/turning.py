@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from operator import is_
 from typing import Any
@@ -35,8 +36,8 @@ class Turning:
           values: knob values by name, [1, G] each.
         """
         factor = values.get("scale", np.ones((1, len(groups)))) * (1.0 - values.get("dampen", 0.0))
-        pairs = zip(groups, factor[0].tolist(), strict=True)
-        self._rates = [(group, f) for group, f in pairs if f != 1.0 and "lr" in group]
+        turned = [g for g, group in enumerate(groups) if factor[0, g] != 1.0 and "lr" in group]
+        self._turned, self._factors = [groups[g] for g in turned], array("d", factor[0, turned])
         columns = {knob: values[knob][0].tolist() for knob in SHIFTED_KNOBS if knob in values and values[knob].any()}
         self._shifts = [_Shifts(group, {knob: own[g] for knob, own in columns.items()})
                         for g, group in enumerate(groups)] if columns else []  # fmt: skip
@@ -45,11 +46,11 @@ class Turning:
 
     def __bool__(self) -> bool:
         """Say whether there is anything to turn."""
-        return bool(self._rates or self._shifts)
+        return bool(self._turned or self._shifts)
 
     def turn(self) -> None:
         """Set the hyperparameters for the step that follows."""
-        for group, factor in self._rates:
+        for group, factor in zip(self._turned, self._factors, strict=True):
             rate = group["lr"]
             self._own_rates.append(rate)
             group["lr"] = rate * factor
@@ -60,7 +61,7 @@ class Turning:
 
     def restore(self) -> None:
         """Undo `turn`; what the step itself wrote stays, unless the knobs had turned that very entry."""
-        for (group, _), rate in zip(self._rates, self._own_rates, strict=False):  # fewer where turning itself failed
+        for group, rate in zip(self._turned, self._own_rates, strict=False):  # fewer where turning itself failed
             group["lr"] = rate
         for shifts, own in zip(self._shifts, self._own, strict=False):
             shifts.group.update(own)

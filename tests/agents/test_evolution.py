@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 import agents
+from agents.curriculum import training_members
 from agents.evolution import training
 from agents.evolution.checkpoint import NAME, load_search, save_search
 from agents.evolution.flat import flatten, unflatten
 from agents.evolution.generation import explore
 from agents.evolution.population import Population, final_losses
 from agents.evolution.strategy import Search, Strategy, antithetic, ascend, directions, estimate, standardised, utility
-from agents.evolution.training import EvolutionSettings, evolve, read_settings, training_members
+from agents.evolution.training import EvolutionSettings, evolve, read_settings
 from agents.garo.policy import untrained
 from optenv import tasks
 from optenv.benchmark.run import make_trainer, run_controller
@@ -143,7 +144,7 @@ def test_worker_processes_find_what_one_process_finds(tmp_path):
 
 def test_a_feed_forward_policy_is_evolved_by_the_same_call(tmp_path):
     file = agents.load("ppo")._file
-    settings = replace(TINY, agent="ppo", optimizer="adamw", budgets=(40,), generations=1, sigma=0.02)
+    settings = replace(TINY, agent="ppo", optimizers=("adamw",), budgets=(40,), generations=1, sigma=0.02)
     path = evolve(file, MlpController, settings, tmp_path, progress=False)
     trained = agents.load(path)
     assert isinstance(trained, MlpController) and trained.interface == file.interface

@@ -4,7 +4,20 @@ import numpy as np
 import torch
 
 from agents.curriculum import Curriculum
-from agents.hindsight import GROUPS, PEAKS, SEEDS, WATCHED, Trials, collect, fit, interpolated, try_peaks
+from agents.hindsight import (
+    GROUPS,
+    OFFSETS,
+    PEAKS,
+    SEEDS,
+    WATCHED,
+    Follow,
+    Trials,
+    collect,
+    fit,
+    interpolated,
+    joined,
+    try_peaks,
+)
 from optenv.control.controller import Interface
 from optenv.control.features import FEATURE_NAMES
 
@@ -14,16 +27,18 @@ CURRICULUM = Curriculum(tasks=("quadratic:3",), budgets=(40,), settings={"lr": 1
 
 def test_a_peak_loses_what_its_neighbours_lost_and_a_mean_between_them():
     regret = torch.arange(len(PEAKS)).float().square().expand(3, -1)
-    lost = interpolated(regret, torch.tensor([PEAKS[2], 0.5 * (PEAKS[2] + PEAKS[3]), 99.0]))
-    torch.testing.assert_close(lost, torch.tensor([4.0, 6.5, 36.0]), atol=0.01, rtol=0.0)
+    lost = interpolated(
+        regret, torch.tensor(PEAKS).expand(3, -1), torch.tensor([PEAKS[2], 0.5 * (PEAKS[2] + PEAKS[3]), 99.0])
+    )
+    torch.testing.assert_close(lost, torch.tensor([4.0, 6.5, (len(PEAKS) - 1) ** 2]), atol=0.01, rtol=0.0)
 
 
 def test_a_trial_holds_runs_that_differ_in_their_peak_alone():
     trials = try_peaks(CURRICULUM.draw(np.random.default_rng(0)), INTERFACE, seed=1)
     assert trials.views.shape == (SEEDS, len(PEAKS), len(WATCHED), GROUPS, len(FEATURE_NAMES))
     assert (trials.regret.min(axis=1) == 0.0).all() and (trials.regret.max(axis=1) > 0.1).all()
-    scale = trials.views[0, :, 1, 0, FEATURE_NAMES.index("log_scale")] * np.log(10.0)
-    np.testing.assert_allclose(scale, np.clip(PEAKS, -1.0, 2.0), atol=0.03)  # two decisions, 1 nat each at most
+    scale = trials.views[0, :, WATCHED.index(2), 0, FEATURE_NAMES.index("log_scale")] * np.log(10.0)
+    np.testing.assert_allclose(scale, np.clip(PEAKS, -2.0, 2.0), atol=0.03)  # two decisions, 1 nat each at most
 
 
 def test_the_teacher_finds_the_best_peak_from_what_tells_it():
@@ -34,16 +49,34 @@ def test_the_teacher_finds_the_best_peak_from_what_tells_it():
     views[..., FEATURE_NAMES.index("progress")] = 0.5
     views[..., FEATURE_NAMES.index("log_scale")] = 1.0
     best = np.where(low, PEAKS[2], PEAKS[4])[:, None]
-    teacher = fit(Trials(views, np.abs(np.array(PEAKS) - best).astype(np.float32)), seed=0, steps=200)
+    tried = np.tile(PEAKS, (60, 1)).astype(np.float32)
+    trials = Trials(
+        views,
+        np.abs(tried - best),
+        np.zeros(views.shape[:-1], np.float16),
+        tried,
+        np.ones((60, len(WATCHED)), np.float32),
+    )
+    teacher = Follow(fit(trials, seed=0))
     actions = teacher(views[:, 0, 0, 0].astype(np.float32))[:, 0]
     # At half of the budget the schedule stands at the peak less log 2, and this run at log 10.
     np.testing.assert_allclose(actions, np.clip(best[:, 0] - np.log(2.0) - np.log(10.0), -1.0, 1.0), atol=0.2)
 
 
 def test_an_interrupted_collection_ends_as_an_uninterrupted_one(tmp_path):
-    settings = {"workers": 1, "seed": 3, "progress": False}
+    settings = {"workers": 1, "seed": (3,), "progress": False}
     whole = collect(CURRICULUM, INTERFACE, tmp_path / "whole.npz", number=3, **settings)
     collect(CURRICULUM, INTERFACE, tmp_path / "cut.npz", number=1, **settings)
     resumed = collect(CURRICULUM, INTERFACE, tmp_path / "cut.npz", number=3, **settings)
     np.testing.assert_array_equal(whole.regret, resumed.regret)
     np.testing.assert_array_equal(whole.views, resumed.views)
+
+
+def test_the_second_round_tries_peaks_around_those_that_the_network_chooses():
+    trials = try_peaks(CURRICULUM.draw(np.random.default_rng(0)), INTERFACE, seed=1)
+    network = fit(trials, seed=0)
+    around = try_peaks(CURRICULUM.draw(np.random.default_rng(0)), INTERFACE, seed=1, network=network)
+    chosen = network.choose(around.views.reshape(-1, len(FEATURE_NAMES)).astype(np.float32))
+    np.testing.assert_allclose(around.chosen.ravel(), chosen, atol=0.05)
+    np.testing.assert_allclose(around.added[0], OFFSETS)
+    assert len(joined(trials, around)) == len(trials) + len(around)

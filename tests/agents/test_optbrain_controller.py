@@ -10,6 +10,7 @@ from agents.check import check_controller, observations, play
 from agents.optbrain import OptBrain, OptBrainController
 from optenv import tasks
 from optenv.benchmark.run import constant, make_trainer, run_controller, run_schedule
+from optenv.control.guard import authority_of
 
 RATE = 5e-3  # a tenth of what is best for this task in 400 steps
 
@@ -27,10 +28,22 @@ def test_it_conforms_to_the_contract_of_controllers():
     check_controller(lambda: agents.make("optbrain"))
 
 
+def test_it_asks_a_guard_for_a_hundredth_to_ten_times_the_users_rate():
+    assert authority_of(OptBrainController()) == (0.01, 10.0)
+
+
 def test_from_neutral_it_closes_half_of_the_gap_to_a_good_rate_in_one_run(runs):
     _, _, alone, tuned, steered = runs
     closed = np.log(alone / steered).mean() / np.log(alone / tuned).mean()
     assert closed > 0.5
+
+
+def test_where_there_is_nothing_to_learn_it_does_not_hurry_into_memorising():
+    trainer, seeds, rates = make_trainer(tasks.get("small_classification:14"), "adam"), np.arange(1), np.full(1, 3e-5)
+    alone = run_schedule(trainer, constant, seeds, rates, 1000).loss
+    steered = run_controller(trainer, OptBrainController(), seeds, rates, 1000).loss
+    # Where rates may rise at any time, these runs end at more than twice the loss.
+    assert (steered < 1.05 * alone).all()
 
 
 def test_every_run_has_a_learner_of_its_own(runs):

@@ -68,8 +68,8 @@ def test_schedulers_compose_with_it_and_find_the_rate_they_set():
     model, params, x, y = model_and_data()
     optimizer = OptBrain(torch.optim.Adam(params, lr=1e-4))
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 300)
-    for _ in range(30):
-        train(model, optimizer, x, y, 10)
+    for part in range(30):
+        train(model, optimizer, x, y, 10, seed=part)
         scheduler.step()
         assert optimizer.param_groups[0]["lr"] == scheduler.get_last_lr()[0]
     assert optimizer.get_brain_state()["learned"]

@@ -50,6 +50,7 @@ def test_products_are_those_of_the_gradient_the_weights_and_the_displacement(uni
     tolerance = {"rtol": 1e-4, "atol": 1e-6}  # single precision
     np.testing.assert_allclose(np.sqrt(p.gg) / unit, g.norm(dim=-1), **tolerance)
     np.testing.assert_allclose(np.sqrt(p.dd / p.ww), d.norm(dim=-1) / weights[2].norm(dim=-1), **tolerance)
-    np.testing.assert_allclose(p.g_g_last / np.sqrt(p.gg * p.gg_last), cosine(g, g_last), **tolerance)
     np.testing.assert_allclose(p.g_d / np.sqrt(p.gg * p.dd), cosine(g, d), **tolerance)
-    np.testing.assert_allclose(p.d_d_last / np.sqrt(p.dd * p.dd_last), cosine(d, d_last), **tolerance)
+    # What is remembered is held in half precision.
+    np.testing.assert_allclose(p.g_g_last / np.sqrt(p.gg * p.gg_last), cosine(g, g_last), atol=2e-4)
+    np.testing.assert_allclose(p.d_d_last / np.sqrt(p.dd * p.dd_last), cosine(d, d_last), atol=2e-4)

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -215,8 +216,9 @@ def test_going_on_beyond_the_budget_warns_once_and_keeps_working(problem, fixed)
     controller = fixed(0.0)
     steering = controlled(optim.SGD(problem.groups, lr=0.1), controller, total_steps=6, steps_per_action=2)
     problem.train(steering, 6)
-    with pytest.warns(UserWarning, match="the run goes on beyond total_steps=6; progress stays at 1"):
+    with pytest.warns(UserWarning, match="the run goes on beyond total_steps=6; progress stays at 1") as caught:
         problem.train(steering, 1)
+    assert Path(caught[0].filename).name == "conftest.py"  # where the user calls step
     problem.train(steering, 5)
     assert controller.observations[-1][0, 0, 0] == 1.0
 
@@ -238,7 +240,17 @@ def test_the_first_update_is_as_large_as_the_controller_asks_at_any_base_rate(ma
             before = problem.weights()
             controller = fixed(0.0, control="relative", first_update=0.01)
             problem.train(controlled(make(problem.groups, lr=rate), controller), 1)
-            assert (problem.weights() - before).norm() / before.norm() == pytest.approx(0.01, rel=0.05)
+            moved = (problem.weights() - before).square().mean().sqrt()
+            assert moved / before.abs().mean() == pytest.approx(0.01, rel=0.05)
+
+
+def test_momentum_that_builds_up_is_foreseen(make_problem, fixed):
+    problem = make_problem()
+    before = problem.weights()
+    controller = fixed(0.0, control="relative", first_update=0.01)
+    problem.train(controlled(optim.SGD(problem.groups, lr=1e-3, momentum=0.9), controller), 1)
+    moved = (problem.weights() - before).square().mean().sqrt()
+    assert moved / before.abs().mean() == pytest.approx(0.01 * 0.1 / (1 - 0.9**10), rel=0.05)
 
 
 def test_an_optimizer_that_refuses_a_trial_step_still_starts(problem, fixed):
@@ -270,7 +282,9 @@ def test_state_is_that_of_the_base_optimizer(make_problem):
     fresh = controlled(optim.AdamW(resumed.groups, lr=0.5), Neutral())
     resumed.model.load_state_dict(problem.model.state_dict())
     fresh.load_state_dict(copy.deepcopy(steering.state_dict()))
-    assert fresh.param_groups[0]["lr"] == 0.01
+    assert fresh.param_groups[0]["lr"] == 0.01 and fresh.param_groups is fresh.base.param_groups
+    assert fresh.state is fresh.base.state and fresh.state[fresh.param_groups[0]["params"][0]]["step"] == 5
+    assert fresh.defaults is fresh.base.defaults and fresh.defaults["lr"] == 0.5
     problem.train(steering, 5)
     resumed.train(fresh, 5)
     assert torch.equal(problem.weights(), resumed.weights())

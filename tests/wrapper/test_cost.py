@@ -1,11 +1,15 @@
 """What control costs, counted rather than timed: reads, copies, transfers and memory."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import nn, optim
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import agents
 import optenv
 from optenv.control.controller import Neutral
 from optenv.wrapper.groups import GroupSketch
@@ -79,6 +83,43 @@ def test_the_numbers_of_a_control_step_are_fetched_at_once_and_not_before_the_ne
         assert len(begun) == step // EVERY and len(read) == (step - 1) // EVERY
 
 
+def decision(num_groups):
+    """The tensor operations of one control step's end and the decision after it, SGD's own left out."""
+    weights = [nn.Parameter(torch.ones(3)) for _ in range(num_groups)]
+    base = optim.SGD([{"params": [w]} for w in weights], lr=0.01)
+    steering = controlled(base, agents.load("ppo"), steps_per_action=2, total_steps=100)
+    for w in weights:
+        w.grad = torch.ones(3)
+    for _ in range(5):
+        steering.step(loss=1.0)
+    base.step = lambda: None
+    with Operations() as counted:
+        steering.step(loss=1.0)
+        steering.step(loss=1.0)
+    return len(counted.names)
+
+
+def test_a_decision_costs_a_view_or_two_a_group_and_nothing_else_grows():
+    few, some, many = decision(10), decision(20), decision(40)
+    assert many - some == 2 * (some - few) and some - few <= 2 * 10 * 2
+    assert few <= 2 * 10 * 2 + 60
+
+
+def test_what_is_held_at_47_groups_is_at_most_50_kilobytes_beside_a_trained_policy():
+    benchmark = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "overhead.py"))
+    small, large = (benchmark["memory"](benchmark["Model"](width, 47, 47, 1, 1), "ppo") for width in (20, 120))
+    assert max(small, large) < 51.0  # by a kilobyte or two it depends on what Python reuses
+    assert large < small + 5.0
+
+
+def test_a_loss_on_a_device_is_not_looked_at_before_the_end_of_the_control_step(problem, fixed, monkeypatch):
+    steering = controlled(optim.SGD(problem.groups, lr=0.01), fixed(0.2, knobs=("scale",)))
+    problem.train(steering, EVERY)
+    for _ in range(EVERY - 1):
+        steering.step(loss=torch.zeros((), device="meta"))  # has no value: to look at it is an error
+    assert steering._steering.step_count == 2 * EVERY - 1
+
+
 def test_a_policy_is_asked_once_for_all_groups(fixed):
     controller = fixed(0.1, knobs=("scale",))
     weights = [nn.Parameter(torch.ones(3)) for _ in range(1000)]
@@ -99,7 +140,7 @@ def test_what_is_remembered_does_not_grow_with_the_model(width):
     for _ in range(3 * EVERY):
         steering.step(loss=1.0)
     tensors = steering._steering._stepper._memory.tensors()
-    assert sum(t.numel() for t in tensors) <= 3 * 3072
+    assert sum(t.nbytes for t in tensors) <= (4 + 2 + 2) * 3072
 
 
 def test_the_history_of_many_groups_is_short():

@@ -121,8 +121,8 @@ def test_a_controller_cannot_tell_which_host_it_is_in(control, knobs, name, opti
     outside, parameters = run_wrapper(interface, base_class, torch_options, seed)
     assert len(inside.observations) == len(outside.observations) == TOTAL // EVERY
     np.testing.assert_array_equal(inside.actions, outside.actions)
-    # Sixty steps of float32, summed in another order.
-    np.testing.assert_allclose(inside.observations, outside.observations, atol=1e-5)
+    # Sixty steps of float32, summed in another order; what is remembered rounds to the one side or the other.
+    np.testing.assert_allclose(inside.observations, outside.observations, atol=1e-4)
     torch.testing.assert_close(next(iter(env._runs._states.values()))[1].params[0], parameters, rtol=1e-5, atol=1e-5)
 
 

@@ -97,11 +97,22 @@ def test_neutral_control_leaves_even_a_broken_step_as_it_is(make_problem, fixed,
     assert torch.equal(ends[0].nan_to_num(0.5, 1.0, -1.0), ends[1].nan_to_num(0.5, 1.0, -1.0))
 
 
+without_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+every_device = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=without_cuda)])
+
+
+def on(device, problem):
+    problem.model.to(device)
+    problem.x, problem.y = problem.x.to(device), problem.y.to(device)
+    return problem
+
+
 def train_scaled(problem, optimizer, steps, overflow=()):
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=4)
+    device = problem.x.device.type
+    scaler = torch.amp.GradScaler(device, init_scale=2.0**10, growth_interval=4)
     for step in range(steps):
         optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(device, torch.bfloat16):
             loss = problem.loss(step)
         scaler.scale(loss).backward()
         if step in overflow:
@@ -111,9 +122,10 @@ def train_scaled(problem, optimizer, steps, overflow=()):
     return scaler
 
 
+@every_device
 @every_base
-def test_a_grad_scaler_steps_a_neutral_run_as_it_does_the_base_optimizer(make_problem, fixed, base):
-    plain, steered = make_problem(), make_problem()
+def test_a_grad_scaler_steps_a_neutral_run_as_it_does_the_base_optimizer(make_problem, fixed, base, device):
+    plain, steered = on(device, make_problem()), on(device, make_problem())
     one = train_scaled(plain, base(plain.groups), 12, overflow=(0, 5))
     two = train_scaled(steered, controlled(base(steered.groups), fixed(0.0)), 12, overflow=(0, 5))
     # A fused base unscales within its kernel, and rounds there.
@@ -121,9 +133,10 @@ def test_a_grad_scaler_steps_a_neutral_run_as_it_does_the_base_optimizer(make_pr
     assert one.state_dict() == two.state_dict()
 
 
+@every_device
 @every_base
-def test_gradients_are_seen_unscaled_and_a_skipped_step_as_skipped(make_problem, fixed, base):
-    scaled, plain = make_problem(), make_problem()
+def test_gradients_are_seen_unscaled_and_a_skipped_step_as_skipped(make_problem, fixed, base, device):
+    scaled, plain = on(device, make_problem()), on(device, make_problem())
     controllers = [fixed(-0.3), fixed(-0.3)]
     one, two = (controlled(base(p.groups), c) for p, c in zip((scaled, plain), controllers, strict=True))
     train_scaled(scaled, one, 10, overflow=(3,))
@@ -131,7 +144,7 @@ def test_gradients_are_seen_unscaled_and_a_skipped_step_as_skipped(make_problem,
         if step == 3:
             continue
         two.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(device, torch.bfloat16):
             loss = plain.loss(step)
         loss.backward()
         two.step(loss=loss)

@@ -74,8 +74,8 @@ def test_the_history_is_bounded_and_covers_the_whole_run_evenly():
     assert len(set(np.diff(steps))) == 1
 
 
-def test_a_run_of_forty_decisions_is_kept_whole_up_to_a_dozen_groups():
-    assert min(map(capacity, (1, 2, 12))) >= 40 and capacity(10**6) == MIN_RECORDS
+def test_a_run_of_forty_decisions_is_kept_whole_up_to_half_a_dozen_groups():
+    assert min(map(capacity, (1, 2, 6))) >= 40 and capacity(10**6) == MIN_RECORDS
 
 
 def test_what_it_says_of_itself_is_short_and_names_what_steers_what(fixed):

@@ -16,8 +16,8 @@ from optenv.tasks.synthetic.family import (
     BATCH_SIZES,
     DrawnFamily,
     draw_examples,
+    draw_gain,
     log_integer,
-    log_uniform,
 )
 from optenv.tasks.task import Data, Task
 
@@ -54,7 +54,7 @@ def _member(rng: random.Random, name: str) -> Task:
         activation=rng.choice(ACTIVATION_NAMES),
         norm=rng.choice(list(NORMS)),
         normed=normed,
-        gain=log_uniform(rng, 0.5, 2.0) if rng.random() < 0.5 else 1.0,
+        gain=draw_gain(rng),
     )
     source = partial(draw_data, examples=draw_examples(rng, inputs=inputs), inputs=inputs)
     return PerceptronTask(name, mlp, F.mse_loss, source, rng.choice(BATCH_SIZES))

@@ -15,21 +15,22 @@ from optenv.tasks.synthetic.family import BATCH_SIZES, DrawnFamily, draw_example
 from optenv.tasks.task import Data
 
 
-def draw_data(generator: Generator, *, examples: int, inputs: int, classes: int) -> Data:
+def draw_data(generator: Generator, *, examples: int, inputs: int, classes: int, wrong: float = 0.3) -> Data:
     """Draw features (x [B, inputs]) and labels (y [B]).
 
     Drawn afresh for every run: mixture or teacher, their parameters, the conditioning of the
-    features (up to 1e3) and the share of labels that are replaced by random ones (up to 0.3).
+    features (up to 1e3) and the share of labels that are replaced by random ones (none in half of the draws).
 
     Args:
       generator: source of randomness.
       examples: size of the training set.
       inputs: number of features.
       classes: number of classes.
+      wrong: largest share of labels that are replaced.
     """
     source = _mixture if sampling.chance(generator, 0.5) else _decisions
     x, y = source(generator, examples + sampling.VALID_EXAMPLES, inputs, classes)
-    return sampling.split(sampling.conditioned(generator, x), _mislabelled(generator, y, classes))
+    return sampling.split(sampling.conditioned(generator, x), _mislabelled(generator, y, classes, wrong))
 
 
 def _mixture(generator: Generator, total: int, inputs: int, classes: int) -> tuple[Tensor, Tensor]:
@@ -47,8 +48,8 @@ def _decisions(generator: Generator, total: int, inputs: int, classes: int) -> t
     return x, sampling.teacher(generator, x, classes).argmax(-1)
 
 
-def _mislabelled(generator: Generator, y: Tensor, classes: int) -> Tensor:
-    share = max(0.0, sampling.between(generator, -0.1, 0.3))
+def _mislabelled(generator: Generator, y: Tensor, classes: int, worst: float) -> Tensor:
+    share = max(0.0, sampling.between(generator, -worst, worst))
     wrong = torch.rand(y.shape, generator=generator) < share
     return torch.where(wrong, torch.randint(classes, y.shape, generator=generator), y)
 

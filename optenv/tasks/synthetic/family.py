@@ -56,6 +56,11 @@ def log_integer(rng: random.Random, low: int, high: int) -> int:
     return round(log_uniform(rng, low, high))
 
 
+def draw_gain(rng: random.Random) -> float:
+    """Draw a factor on torch's initial weights: 1, or down to a tenth, as language models begin, or up to twice."""
+    return log_uniform(rng, 0.1, 2.0) if rng.random() < 0.5 else 1.0
+
+
 def draw_mlp(rng: random.Random, *, inputs: int, outputs: int, reserved: int = 0) -> Mlp:
     """Draw a perceptron of at most `MAX_PARAMS` parameters and an allowed number of groups.
 
@@ -78,7 +83,7 @@ def draw_mlp(rng: random.Random, *, inputs: int, outputs: int, reserved: int = 0
             norm=rng.choice(list(NORMS)),
             normed=normed,
             residual=residual,
-            gain=log_uniform(rng, 0.5, 2.0) if rng.random() < 0.5 else 1.0,
+            gain=draw_gain(rng),
             zero_last=rng.random() < 0.25 and depth > 0,
         )
         if mlp.num_params <= MAX_PARAMS:

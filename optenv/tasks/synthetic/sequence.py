@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from optenv.tasks.layers import cross_entropy, embedding, init_embedding
 from optenv.tasks.mlp import Mlp
 from optenv.tasks.synthetic import sampling
-from optenv.tasks.synthetic.family import BATCH_SIZES, DrawnFamily, draw_mlp, log_integer
+from optenv.tasks.synthetic.family import BATCH_SIZES, DrawnFamily, draw_mlp, log_integer, log_uniform
 from optenv.tasks.task import Batch, Data, Params, Task
 
 
@@ -26,6 +26,7 @@ class SyntheticSequence(Task):
       mlp: maps the window's embeddings, side by side, to the next token's logits.
       examples: windows in the training set.
       batch_size: windows per inner step.
+      gain: standard deviation of the first embeddings.
     """
 
     name: str
@@ -34,10 +35,11 @@ class SyntheticSequence(Task):
     mlp: Mlp
     examples: int
     batch_size: int
+    gain: float = 1.0
 
     def init(self, generator: Generator) -> Params:
         """Draw fresh embeddings and weights."""
-        table = init_embedding(generator, "embedding", self.tokens, self.mlp.inputs // self.context)
+        table = init_embedding(generator, "embedding", self.tokens, self.mlp.inputs // self.context, gain=self.gain)
         return {**table, **self.mlp.init(generator)}
 
     def draw(self, generator: Generator) -> Data:
@@ -74,6 +76,7 @@ def _member(rng: random.Random, name: str) -> Task:
         mlp=draw_mlp(rng, inputs=context * rng.choice((4, 8, 16)), outputs=tokens, reserved=1),
         examples=log_integer(rng, 256, 2048),
         batch_size=rng.choice(BATCH_SIZES),
+        gain=log_uniform(rng, 0.02, 1.0) if rng.random() < 0.5 else 1.0,
     )
 
 

@@ -12,17 +12,19 @@ from optenv.tasks.synthetic import classification, regression
 from optenv.tasks.synthetic.family import DrawnFamily, log_integer
 from optenv.tasks.task import Data, Task
 
-EXAMPLES = (48, 400)
+EXAMPLES = (64, 800)
 BATCH_SIZES = (16, 32)
 
 
-def _scarce(draw: Callable[[random.Random, str], PerceptronTask], rng: random.Random, name: str) -> Task:
-    """Draw a task as `draw` does, then give it fewer examples and smaller minibatches."""
+def _scarce(
+    draw: Callable[[random.Random, str], PerceptronTask], changes: dict[str, float], rng: random.Random, name: str
+) -> Task:
+    """Draw a task as `draw` does, then give it fewer examples, smaller minibatches, and its data `changes`."""
     task = draw(rng, name)
     plentiful: Callable[..., Data] = task.source
-    source = partial(plentiful, examples=log_integer(rng, *EXAMPLES))  # the last value given counts
+    source = partial(plentiful, examples=log_integer(rng, *EXAMPLES), **changes)  # the last value given counts
     return replace(task, source=source, batch_size=rng.choice(BATCH_SIZES))
 
 
-CLASSIFICATION = DrawnFamily("small_classification", partial(_scarce, classification.draw_task))
-REGRESSION = DrawnFamily("small_regression", partial(_scarce, regression.draw_task))
+CLASSIFICATION = DrawnFamily("small_classification", partial(_scarce, classification.draw_task, {"wrong": 0.1}))
+REGRESSION = DrawnFamily("small_regression", partial(_scarce, regression.draw_task, {}))
