@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from optenv.control.controller import Interface
 from optenv.control.policy import MlpController, PolicyFile
@@ -32,6 +33,9 @@ class Algorithm:
       export: from the trained model to (tensors, settings) of a policy file.
       off_policy: whether it learns from a replay buffer.
       extra: the extra that brings it, if any.
+      mean: from its policy and whole runs' normalised observations, [T, rows, features], to mean actions,
+        [T, rows, knobs]; None where it cannot imitate.
+      recurrent: whether the mean depends on what came before.
     """
 
     name: str
@@ -43,6 +47,8 @@ class Algorithm:
     export: Callable[[Any], tuple[Tensors, dict[str, Any]]]
     off_policy: bool = False
     extra: str | None = None
+    mean: Callable[[Any, Tensor], Tensor] | None = None
+    recurrent: bool = False
 
     def load_class(self) -> Any:
         """Return the algorithm's class.
@@ -90,6 +96,16 @@ def _export_recurrent(model: Any) -> tuple[Tensors, dict[str, Any]]:
     return tensors, {"hidden": "tanh", "output": "identity"}
 
 
+def _mean_actor_critic(policy: Any, observations: Tensor) -> Tensor:
+    mean = policy.get_distribution(observations.flatten(0, 1)).distribution.mean
+    return mean.unflatten(0, observations.shape[:2])
+
+
+def _mean_recurrent(policy: Any, observations: Tensor) -> Tensor:
+    hidden, _ = policy.lstm_actor(observations)  # from the zero state, with which episodes begin
+    return policy.action_net(policy.mlp_extractor.forward_actor(hidden))
+
+
 def _linear_schedule(rate: float) -> Callable[[float], float]:
     return lambda remaining: rate * remaining + 1e-5
 
@@ -111,9 +127,9 @@ ALGORITHMS: dict[str, Algorithm] = {
     row.name: row
     for row in (
         Algorithm("ppo", "agents.balanced", "BalancedPPO", "MlpPolicy", _ON_POLICY | _NETWORK,
-                  MlpController.kind, _export_actor_critic),
+                  MlpController.kind, _export_actor_critic, mean=_mean_actor_critic),
         Algorithm("recurrent_ppo", "sb3_contrib", "RecurrentPPO", "MlpLstmPolicy", _ON_POLICY | _RECURRENT,
-                  LstmController.kind, _export_recurrent, extra="rl"),
+                  LstmController.kind, _export_recurrent, extra="rl", mean=_mean_recurrent, recurrent=True),
         Algorithm("sac", "stable_baselines3", "SAC", "MlpPolicy", _OFF_POLICY | _OFF_POLICY_NETWORK,
                   MlpController.kind, _export_sac, off_policy=True),
         Algorithm("td3", "stable_baselines3", "TD3", "MlpPolicy", _OFF_POLICY | _OFF_POLICY_NETWORK,

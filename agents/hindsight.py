@@ -10,7 +10,7 @@ in a run, late in it or throughout, so it also learns from what its own runs loo
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from agents.curriculum import BASES, OPTIONS, Curriculum
+from agents.curriculum import Curriculum
 from agents.imitation import fitting_steps, warmup_linear
 from optenv.benchmark.run import make_trainer, run_controller
 from optenv.control.controller import Controller, Interface
@@ -34,6 +34,8 @@ TRIALS = ("trials-1.npz", "trials-2.npz", "trials-3.npz")  # of the rounds
 GROUPS = 3
 WATCHED = (0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 30, 35)  # decisions whose views are kept, of 40
 WORST = 3.0  # nats; giving up on a task that could be learned has to cost far more than overfitting one
+SOFT = 0.03  # nats; a loss beyond it counts by its logarithm, or noise-free tasks alone would decide
+BLUR = 0.3  # standard deviations by which views are blurred in fitting
 SAVE_EVERY = 40
 UNKNOWN_BUDGETS = 0.15  # share of the tasks whose budget is not told; they stay at the peak
 RATE = 1e-3  # the first scale takes its place
@@ -125,7 +127,7 @@ def try_peaks(drawn: dict[str, Any], interface: Interface, seed: int, *, tell_to
 
 def teach(curriculum: Curriculum, interface: Interface, folder: Path, *, number: int, workers: int, seed: int,
           progress: bool = True) -> tuple[Follow, Array]:  # fmt: skip
-    """Make a teacher in rounds of trials, under several base optimizers.
+    """Make a teacher in rounds of trials.
 
     Args:
       curriculum: what tasks are drawn from.
@@ -139,8 +141,7 @@ def teach(curriculum: Curriculum, interface: Interface, folder: Path, *, number:
     Returns:
       The teacher, and all views of the trials, [rows, features] float16.
     """
-    curriculum, done = replace(curriculum, optimizers=BASES, options=OPTIONS), _none()
-    network = None
+    done, network = _none(), None
     for rounds, name in enumerate(TRIALS):
         trials = collect(curriculum, interface, folder / name, number=number, workers=workers, seed=(seed, rounds),
                          progress=progress, network=network)  # fmt: skip
@@ -250,7 +251,7 @@ class PeakNetwork(nn.Module):
 
 
 def fit(trials: Trials, *, seed: int, batch: int = 512) -> PeakNetwork:
-    """Fit a network to lose least over all trials.
+    """Fit a network to lose least over all trials, a regret r counted as `SOFT` log(1 + r / `SOFT`).
 
     Args:
       trials: what was tried.
@@ -260,7 +261,9 @@ def fit(trials: Trials, *, seed: int, batch: int = 512) -> PeakNetwork:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         views, chosen = torch.from_numpy(trials.views), torch.from_numpy(trials.chosen).flatten()
-        regret, added, weight = (torch.from_numpy(x) for x in (trials.regret, trials.added, trials.weight))
+        regret, added, weight = (
+            torch.from_numpy(x) for x in (SOFT * np.log1p(trials.regret / SOFT), trials.added, trials.weight)
+        )
         inner = views[0, ..., 0].numel()
         views = views.reshape(-1, views.shape[-1])
         steps = fitting_steps(len(views), batch)
@@ -271,7 +274,8 @@ def fit(trials: Trials, *, seed: int, batch: int = 512) -> PeakNetwork:
             rows = torch.randint(len(views), (batch,))
             trial, share = rows // inner, weight[rows // inner, rows // GROUPS % len(WATCHED)]
             tried = chosen[rows].float()[:, None] + share.clamp_min(0.1)[:, None] * added[trial]
-            loss = (share * interpolated(regret[trial], tried, network(views[rows].float(), noise=0.1))).mean()
+            lost = interpolated(regret[trial], tried, network(views[rows].float(), noise=BLUR))
+            loss = (share * lost).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 from stable_baselines3.common.vec_env import VecNormalize
+from torch import Tensor
 
 from optenv.control.features import FEATURE_NAMES, UNKNOWN
 from optenv.control.knobs import KNOBS
 
 Array = np.ndarray
 Teacher = Callable[[Array], Array]
+Mean = Callable[[Any, Tensor], Tensor]
 FITTING_STEPS = 2000
 BATCH = 2048
 RATE = 2e-3
@@ -38,40 +40,48 @@ def warmup_linear(observation: Array, peak: float | Array = 3.0, decisions: int 
     return np.clip((wanted - position) / KNOBS["scale"].step, -1.0, 1.0)[:, None]
 
 
-def imitate(model: Any, env: VecNormalize, teacher: Teacher, *, decisions: int, seed: int, noise: float = 0.3,
-            views: Array | None = None) -> float:  # fmt: skip
+def imitate(model: Any, env: VecNormalize, teacher: Teacher, mean: Mean, *, decisions: int, seed: int,
+            episodes: int = 1, noise: float = 0.3, views: Array | None = None) -> float:  # fmt: skip
     """Fit the mean action of an actor-critic policy to a teacher, on runs it steers and on runs recorded before.
 
     Args:
       model: a stable-baselines3 actor-critic model.
       env: its environment; its observation statistics take in what is seen.
       teacher: from raw observations to actions of the knob `scale`.
-      decisions: control steps to steer.
+      mean: see `Algorithm`.
+      decisions: control steps of an episode.
       seed: of the noise and the fitting batches.
+      episodes: how often every environment is steered.
       noise: standard deviation of what is added to the teacher's actions, so that the policy also
         sees how to come back.
-      views: raw observations of groups in other runs, [rows, features], if there are any.
+      views: raw observations of groups in other runs, [rows, features], if there are any; single ones, for
+        policies without memory.
 
     Returns:
       Mean squared error of the last fitting step.
     """
-    generator = np.random.default_rng(seed)
-    env.reset()
-    seen, wanted = [np.asarray(env.get_original_obs())], []
-    num_knobs = model.action_space.shape[0]
-    for _ in range(decisions):
-        wanted.append(_actions(teacher, seen[-1], num_knobs))
-        env.step(np.clip(wanted[-1] + generator.normal(0.0, noise, wanted[-1].shape), -1.0, 1.0).astype(np.float32))
-        seen.append(np.asarray(env.get_original_obs()))
-    observations = np.concatenate(seen[:-1])
+    generator, knobs = np.random.default_rng(seed), model.action_space.shape[0]
+    runs = [_steer(env, teacher, decisions, knobs, noise, generator) for _ in range(episodes)]
+    seen = np.concatenate(runs, axis=1)  # [T, rows, features]
     if views is not None:
         shifted = views.astype(np.float32)
         shifted[:, FEATURE_NAMES.index("log_scale")] += generator.normal(0.0, noise, len(views))
         env.obs_rms.update(shifted)
-        observations = np.concatenate([observations, shifted])
-        wanted.append(_actions(teacher, shifted, num_knobs))
-    normal = torch.as_tensor(np.asarray(env.normalize_obs(observations)))
-    return _fit(model, normal, torch.as_tensor(np.concatenate(wanted)), generator)
+        seen = np.concatenate([seen.reshape(-1, seen.shape[-1]), shifted])[None]
+    wanted = _actions(teacher, seen.reshape(-1, seen.shape[-1]), knobs).reshape(*seen.shape[:2], knobs)
+    return _fit(model.policy, mean, torch.as_tensor(env.normalize_obs(seen)), torch.as_tensor(wanted), generator)
+
+
+def _steer(env: VecNormalize, teacher: Teacher, decisions: int, knobs: int, noise: float, generator: np.random.Generator
+           ) -> Array:  # fmt: skip
+    """Return what is observed in one episode under the teacher and noise, [T, rows, features]."""
+    env.reset()
+    seen = []
+    for _ in range(decisions):
+        seen.append(np.asarray(env.get_original_obs()))
+        wanted = _actions(teacher, seen[-1], knobs)
+        env.step(np.clip(wanted + generator.normal(0.0, noise, wanted.shape), -1.0, 1.0).astype(np.float32))
+    return np.stack(seen)
 
 
 def fitting_steps(rows: int, batch: int) -> int:
@@ -86,16 +96,14 @@ def _actions(teacher: Teacher, observation: Array, num_knobs: int) -> Array:
     return action
 
 
-def _fit(model: Any, observations: torch.Tensor, actions: torch.Tensor, generator: np.random.Generator) -> float:
-    policy = model.policy
+def _fit(policy: Any, mean: Mean, seen: Tensor, wanted: Tensor, generator: np.random.Generator) -> float:
     optimizer = torch.optim.Adam(policy.parameters(), lr=RATE)
     loss = torch.tensor(0.0)
-    steps = fitting_steps(len(observations), BATCH)
+    steps, batch = fitting_steps(seen.shape[0] * seen.shape[1], BATCH), max(1, BATCH // len(seen))
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = RATE * (1.0 - step / steps)
-        rows = torch.as_tensor(generator.integers(len(observations), size=BATCH))
-        mean = policy.get_distribution(observations[rows]).distribution.mean
-        loss = (mean - actions[rows]).square().mean()
+        rows = torch.as_tensor(generator.integers(seen.shape[1], size=batch))
+        loss = (mean(policy, seen[:, rows]) - wanted[:, rows]).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

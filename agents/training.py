@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from agents.algorithms import Algorithm, export_policy, get_algorithm
 from agents.checkpoint import NAME, load_checkpoint, save_checkpoint
-from agents.curriculum import BUDGETS, Curriculum, training_members
+from agents.curriculum import BASES, BUDGETS, OPTIONS, Curriculum, training_members
 from agents.group_env import GroupVecEnv
 from agents.hindsight import TRIALS, teach
 from agents.imitation import Teacher, imitate, warmup_linear
@@ -28,6 +28,8 @@ from agents.run_folder import CONTROLLER, SETTINGS, read_fields
 from agents.slots import ROWS
 from optenv.control.controller import Interface
 from optenv.env.settings import make_settings
+
+EPISODES = 8  # that a recurrent policy imitates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,7 @@ class TrainSettings:
       tasks: names of tasks or families to train on; empty for the train split, the last two members of each
         family left out.
       optimizers: base optimizers to train with; one named twice is drawn twice as often.
+      options: hyperparameters of a base optimizer besides the rate, by its name.
       budgets: inner steps of the runs, multiples of `decisions`.
       knobs: what actions turn.
       control: "absolute" or "relative".
@@ -60,7 +63,8 @@ class TrainSettings:
 
     agent: str = "ppo"
     tasks: Sequence[str] = ()
-    optimizers: Sequence[str] = ("adamw",)
+    optimizers: Sequence[str] = BASES
+    options: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: OPTIONS)
     budgets: Sequence[int] = BUDGETS
     knobs: Sequence[str] = ("scale",)
     control: str = "relative"
@@ -70,7 +74,7 @@ class TrainSettings:
     decisions: int = 40
     head_start: bool = True
     hindsight: int = 90
-    rollouts: int = 12
+    rollouts: int = 4
     generations: int = 0
     slots: int = 8
     workers: int = 2
@@ -87,7 +91,8 @@ class TrainSettings:
     @property
     def base(self) -> tuple[str, tuple[tuple[str, float], ...]]:
         """The base optimizer that it is judged on, the first of those it is trained on, and its hyperparameters."""
-        return self.optimizers[0], ()
+        first = self.optimizers[0]
+        return first, tuple(sorted(self.options.get(first, {}).items()))
 
     @property
     def imitates(self) -> bool:
@@ -102,8 +107,8 @@ class TrainSettings:
         common = {"knobs": tuple(self.knobs), "control": self.control, "first_update": self.first_update,
                   "reward": self.reward, "lr": lr}  # fmt: skip
         names = tuple(self.tasks) or training_members()
-        return Curriculum(tasks=names, optimizers=tuple(self.optimizers), budgets=tuple(self.budgets),
-                          decisions=self.decisions, settings=common)  # fmt: skip
+        return Curriculum(tasks=names, optimizers=tuple(self.optimizers), options=self.options,
+                          budgets=tuple(self.budgets), decisions=self.decisions, settings=common)  # fmt: skip
 
     @property
     def total_timesteps(self) -> int:
@@ -176,7 +181,9 @@ def from_options(options: argparse.Namespace) -> TrainSettings:
         agent=options.agent, tasks=options.task, knobs=options.knobs, lr=lr, control=options.control,
         first_update=options.first_update or None, reward=options.reward, workers=options.workers, seed=options.seed,
     )  # fmt: skip
-    own = {"optimizers": options.optimizer, "rollouts": options.rollouts, "hindsight": options.hindsight,
+    if options.optimizer is not None:  # what is named is meant, without options of ours
+        settings = replace(settings, optimizers=tuple(options.optimizer), options={})
+    own = {"rollouts": options.rollouts, "hindsight": options.hindsight,
            "generations": options.generations}  # fmt: skip
     return replace(settings, **{name: value for name, value in own.items() if value is not None})
 
@@ -193,9 +200,10 @@ def _new_model(algorithm: Algorithm, env: VecNormalize, settings: TrainSettings,
         keywords["n_steps"] = settings.decisions
     common: dict[str, Any] = {"seed": settings.seed, "device": "cpu", "tensorboard_log": log}
     model = algorithm.load_class()(algorithm.policy, env, **common, **keywords)
-    if settings.imitates and algorithm.name == "ppo":
+    if settings.imitates and algorithm.mean is not None:
         teacher, views = _teacher(settings, folder, progress)
-        imitate(model, env, teacher, decisions=settings.decisions, seed=settings.seed, views=views)
+        own = {"episodes": EPISODES} if algorithm.recurrent else {"views": views}
+        imitate(model, env, teacher, algorithm.mean, decisions=settings.decisions, seed=settings.seed, **own)
     return model
 
 

@@ -20,7 +20,14 @@ from agents.training import TrainSettings, read_settings, train
 from optenv.control.policy import PolicyFile
 
 TINY = TrainSettings(
-    tasks=("quadratic",), budgets=(40,), slots=2, workers=0, rollouts=2, hindsight=1, checkpoint_every=1
+    tasks=("quadratic",),
+    optimizers=("adamw",),
+    budgets=(40,),
+    slots=2,
+    workers=0,
+    rollouts=2,
+    hindsight=1,
+    checkpoint_every=1,
 )
 
 
@@ -71,7 +78,7 @@ def test_a_resumed_training_ends_bit_for_bit_as_an_uninterrupted_one(name, tmp_p
 def test_a_killed_process_leaves_a_checkpoint_that_resumes(tmp_path):
     code = (
         "from pathlib import Path; from agents.training import TrainSettings, train\n"
-        "train(TrainSettings(tasks=('quadratic',), budgets=(40,), slots=1, workers=0, rollouts=10000,"
+        "train(TrainSettings(tasks=('quadratic',), budgets=(40,), slots=1, workers=0, rollouts=10000, hindsight=0,"
         f"checkpoint_every=1), Path({str(tmp_path)!r}), progress=False)"
     )
     process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], cwd=Path(__file__).parents[2])
@@ -89,10 +96,11 @@ def test_a_killed_process_leaves_a_checkpoint_that_resumes(tmp_path):
 
 
 def test_training_with_worker_processes_draws_the_same_tasks(tmp_path):
-    alone = train(replace(TINY, rollouts=1), tmp_path / "alone", progress=False)
-    workers = train(replace(TINY, rollouts=1, workers=2), tmp_path / "workers", progress=False)
+    settings = replace(TINY, rollouts=1, hindsight=0)
+    alone = train(settings, tmp_path / "alone", progress=False)
+    workers = train(replace(settings, workers=2), tmp_path / "workers", progress=False)
     for key, value in tensors(alone).items():
-        np.testing.assert_allclose(tensors(workers)[key], value, atol=1e-6, err_msg=key)
+        np.testing.assert_allclose(tensors(workers)[key], value, atol=1e-4, err_msg=key)
 
 
 def test_a_controller_learns_a_trivial_environment(tmp_path):
