@@ -145,11 +145,11 @@ def train(settings: TrainSettings, folder: Path, *, resume: bool = False, progre
         if not resume:
             for name in TRIALS:
                 (folder / name).unlink(missing_ok=True)
+        started = time.monotonic()
         (folder / SETTINGS).write_text(json.dumps(asdict(settings), indent=2) + "\n")
         model = (
             load_checkpoint(folder, env, algorithm) if begun else _new_model(algorithm, env, settings, folder, progress)
         )
-        started = time.monotonic()
         callbacks: list[BaseCallback] = [_Checkpoints(folder, env, algorithm, settings)]
         if progress:
             callbacks.append(_Progress(settings.total_timesteps))

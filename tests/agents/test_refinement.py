@@ -15,6 +15,12 @@ from optenv.control.policy import PolicyFile
 TINY = TrainSettings(tasks=("quadratic:0",), budgets=(40,), slots=1, workers=0, rollouts=1, generations=2, hindsight=0)
 
 
+@pytest.fixture(autouse=True)
+def one_episode(monkeypatch):
+    """What a recurrent policy imitates is not what is tested here."""
+    monkeypatch.setattr("agents.training.EPISODES", 1)
+
+
 @pytest.mark.parametrize("name", ["ppo", "recurrent_ppo"])
 def test_the_search_begins_where_reinforcement_learning_ended_and_moves_on(name, tmp_path):
     alone = PolicyFile.read(train(replace(TINY, agent=name, generations=0), tmp_path / "alone", progress=False))

@@ -31,6 +31,12 @@ TINY = TrainSettings(
 )
 
 
+@pytest.fixture(autouse=True)
+def one_episode(monkeypatch):
+    """What a recurrent policy imitates is not what is tested here."""
+    monkeypatch.setattr("agents.training.EPISODES", 1)
+
+
 def tensors(path: Path) -> dict[str, np.ndarray]:
     return dict(PolicyFile.read(path).tensors)
 
