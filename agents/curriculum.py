@@ -10,10 +10,18 @@ import numpy as np
 
 from optenv import tasks
 
-# Most runs are AdamW's; the others keep a policy from learning what holds for Adam's updates alone.
+# For a policy that is to hold under any: most runs are AdamW's.
 BASES = ("adamw", "adamw", "adamw", "adamw", "lion", "sgd")
 OPTIONS = {"sgd": {"momentum": 0.9}}
 BUDGETS = (160, 240, 320, 480, 640, 800)
+FAMILIES = (
+    "synthetic_classification",
+    "synthetic_regression",
+    "teacher_student",
+    "synthetic_autoencoder",
+    "quadratic",
+    "synthetic_sequence",
+)
 
 
 def training_members() -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agents.curriculum import BASES, OPTIONS
 from agents.evolution.checkpoint import NAME
 from agents.evolution.training import EvolutionSettings, evolve
 from agents.run_folder import CONTROLLER
@@ -18,7 +19,7 @@ FOLDER = "evolution"
 
 
 def refine(settings: TrainSettings, folder: Path, *, resume: bool, progress: bool = True) -> Path:
-    """Train a run folder's controller on by evolution, on what it was trained on.
+    """Train a run folder's controller on by evolution, on all families and several base optimizers.
 
     Args:
       settings: of the training that made it.
@@ -31,8 +32,7 @@ def refine(settings: TrainSettings, folder: Path, *, resume: bool, progress: boo
     """
     file, own = PolicyFile.read(folder / CONTROLLER), folder / FOLDER
     search = EvolutionSettings(
-        agent=settings.agent, tasks=tuple(settings.tasks), optimizers=settings.optimizers,
-        options=settings.options,
+        agent=settings.agent, tasks=tuple(settings.tasks), optimizers=BASES, options=OPTIONS,
         budgets=tuple(settings.budgets), generations=settings.generations, slots=settings.slots,
         workers=settings.workers, seed=settings.seed,
     )  # fmt: skip
