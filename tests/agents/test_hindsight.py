@@ -28,7 +28,7 @@ CURRICULUM = Curriculum(tasks=("quadratic:3",), budgets=(40,), settings={"lr": 1
 def test_a_peak_loses_what_its_neighbours_lost_and_a_mean_between_them():
     regret = torch.arange(len(PEAKS)).float().square().expand(3, -1)
     lost = interpolated(
-        regret, torch.tensor(PEAKS).expand(3, -1), torch.tensor([PEAKS[2], 0.5 * (PEAKS[2] + PEAKS[3]), 99.0])
+        regret, torch.tensor(PEAKS).repeat(3, 1), torch.tensor([PEAKS[2], 0.5 * (PEAKS[2] + PEAKS[3]), 99.0])
     )
     torch.testing.assert_close(lost, torch.tensor([4.0, 6.5, (len(PEAKS) - 1) ** 2]), atol=0.01, rtol=0.0)
 
