@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.optbrain.bound import bounded
 from agents.optbrain.credit import RAISE_UNTIL, credit, left_to_settle
 from optenv.control.knobs import KNOBS
 
@@ -14,7 +15,7 @@ Array = np.ndarray
 INPUTS = ("improvement", "significance", "gradient_persistence", "descent")
 DECISIONS = ("scale", "clip", "dampen")
 PATIENCE = 6
-REACH = 4.2
+REACH = 4.4
 RAISES = 12
 SHARE = 0.5
 EXPLORATION = 0.15
@@ -37,7 +38,8 @@ class Brain:
         u = W phi,  phi = (1, SHARE tanh(V x + v) / sqrt(H))
 
     with u the log of the scale in nats, and the actions of clip and dampen. W begins at 0, which is
-    neutral, bit for bit. It learns in two ways:
+    neutral, bit for bit, while weights move less than `agents.optbrain.bound` allows; where they move further
+    the scale of the whole run falls at once, by as much as they do. It learns in two ways:
 
     - from the sketched gradient, in every decision, each run by itself: the gradient of the policy is
       the credit of `agents.optbrain.credit` times phi, normalised so that the log scale moves by `rate`
@@ -76,7 +78,7 @@ class Brain:
     def begin(self, num_runs: int) -> None:
         """Begin N runs, each from the prior."""
         self.weights = np.repeat(self.prior[None], num_runs, axis=0)
-        self._settled = np.zeros(num_runs)
+        self._settled, self._bound = np.zeros(num_runs), np.zeros(num_runs)
         self._progress, self._speed = np.full(num_runs, -1.0), np.ones(num_runs)
         self._decisions = 0
         self._basis = np.zeros((num_runs, 0, 0))
@@ -93,13 +95,15 @@ class Brain:
             self._basis = self._basis[:, kept]
             self._noise = np.zeros((len(self._basis), len(sources), len(DECISIONS)))
 
-    def decide(self, inputs: Array, progress: Array, age: float | None = None) -> Array:
+    def decide(self, inputs: Array, progress: Array, age: float | None = None, moved: Array | None = None) -> Array:
         """Learn from what came of the last decision, and make the next.
 
         Args:
           inputs: what each group observes, [N, G, 4] in the order of `INPUTS`, finite.
           progress: share of the budget spent, [N]; negative where it is unknown.
           age: control steps of the present length that make up the run so far; by default those there were.
+          moved: displacement of each group in the last control step over the norm of its weights, [N, G], 0 where
+            unknown; None where nobody knows the weights, which are then not bounded.
 
         Returns:
           Actions in [-1, 1], [N, G, 3] in the order of `DECISIONS`; 0 is neutral.
@@ -109,6 +113,9 @@ class Brain:
             self._watch(inputs[:, 0, _IMPROVEMENT], self._decisions if age is None else age)
         if self._decisions >= PATIENCE:
             self._follow(inputs, progress)
+        if moved is not None:
+            bound = bounded(self._bound, moved, inputs[..., _DESCENT].mean(axis=1))
+            self._bound = np.where(left_to_settle(progress) < 1.0, self._bound, bound)
         self._decisions += 1
         self._progress = progress
         self._basis = self._features(inputs)
@@ -149,7 +156,7 @@ class Brain:
             return
         scale = self._positions()[..., 0]
         # At a limit, evidence must not pile up.
-        lowest, highest = np.minimum(-_DOWN - scale, 0.0), np.maximum(_REACH - scale, 0.0)
+        lowest, highest = np.minimum(-_DOWN - scale, 0.0), np.maximum(_REACH - self._bound[:, None] - scale, 0.0)
         step = np.minimum(np.maximum(told[:, None], lowest), highest) / scale.shape[1]  # [N, G]
         learned = step * (left_to_settle(progress) >= 1.0)[:, None]
         self.weights[:, 0] += np.einsum("ng,ngf->nf", learned / np.square(self._basis).sum(-1), self._basis)
@@ -169,7 +176,7 @@ class Brain:
 
     def _positions(self) -> Array:
         positions = np.matmul(self._basis, self.weights.transpose(0, 2, 1))
-        positions[..., 0] += self._settled[:, None]
+        positions[..., 0] += (self._settled - self._bound)[:, None]
         return positions
 
     def knowledge(self) -> dict[str, Any]:
@@ -180,8 +187,9 @@ class Brain:
 
     def run_state(self) -> dict[str, Any]:
         """Return what the runs under way have learned and decided last, as arrays."""
-        return {"weights": self.weights, "settled": self._settled, "progress": self._progress, "speed": self._speed,
-                "decisions": np.array(self._decisions), "basis": self._basis, "noise": self._noise}  # fmt: skip
+        return {"weights": self.weights, "settled": self._settled, "bound": self._bound,
+                "progress": self._progress, "speed": self._speed, "decisions": np.array(self._decisions),
+                "basis": self._basis, "noise": self._noise}  # fmt: skip
 
     def learn_all(self, knowledge: dict[str, Any]) -> None:
         """Take over what `knowledge` returned, finite and of the right shapes.
@@ -206,14 +214,14 @@ class Brain:
         runs, groups = np.shape(state["weights"])[0], np.shape(state["basis"])[1]
         begun = int(np.asarray(state["decisions"])) > 0
         width = 1 + self.hidden
-        shapes = {"weights": (runs, len(DECISIONS), width), "settled": (runs,), "progress": (runs,), "speed": (runs,),
-                  "decisions": (),
+        shapes = {"weights": (runs, len(DECISIONS), width), "settled": (runs,), "bound": (runs,),
+                  "progress": (runs,), "speed": (runs,), "decisions": (),
                   "basis": (runs, groups, width if begun else 0),
                   "noise": (runs, np.shape(state["noise"])[1], len(DECISIONS))}  # fmt: skip
         own = checked(state, shapes)
         self.weights, self._settled, self._decisions = own["weights"], own["settled"], int(own["decisions"])
         self._basis, self._noise, self._progress = own["basis"], own["noise"], own["progress"]
-        self._speed = own["speed"]
+        self._speed, self._bound = own["speed"], own["bound"]
 
 
 def to_actions(positions: Array) -> Array:

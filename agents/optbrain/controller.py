@@ -15,6 +15,7 @@ from optenv.control.knobs import KNOBS
 
 Array = np.ndarray
 _PROGRESS = FEATURE_NAMES.index("progress")
+_UPDATE = FEATURE_NAMES.index("update_ratio")
 _COLUMNS = [FEATURE_NAMES.index(name) for name in INPUTS]
 
 
@@ -22,12 +23,12 @@ class OptBrainController(Controller):
     """Learn online, from the sketched gradient in every run and from reward over runs: see `Brain`.
 
     What a run has learned of itself ends with it; what rewards have taught stays, and is what `save`
-    writes. It does not act before `PATIENCE` decisions, nor before there is evidence.
+    writes. It does not act before `PATIENCE` decisions, nor before there is evidence, but for bounding how
+    far weights move in a control step, from the second decision on (`agents.optbrain.bound`).
     """
 
     interface = Interface(knobs=DECISIONS, decisions=100)
     authority = (KNOBS["scale"].low, KNOBS["scale"].high)
-    neutral_untrained = True
     learns = True
 
     def __init__(self, brain_hidden: int = 8, brain_lr: float = 1.0, seed: int = 0):
@@ -40,7 +41,9 @@ class OptBrainController(Controller):
 
     def act(self, observation: Array) -> Array:
         """Learn from what came of the last action, and return the next, [N, G, 3]."""
-        return self._brain.decide(observation[..., _COLUMNS], observation[:, 0, _PROGRESS].astype(float))
+        moved = 10.0 ** (2.0 * observation[..., _UPDATE].astype(float) - 2.0)  # see the feature
+        progress = observation[:, 0, _PROGRESS].astype(float)
+        return self._brain.decide(observation[..., _COLUMNS], progress, moved=moved)
 
     def learn(self, reward: Array, ended: Array) -> None:
         """Learn from the reward of the last action, [N]; what is not finite teaches nothing."""

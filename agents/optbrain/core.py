@@ -36,6 +36,8 @@ class OptBrain:
     norm of late (5 to 0.1, 1 never clips); the update and the momentum it carries on are multiplied by
     `1 - dampen`. All are neutral, (1, 1, 0), until the brain has learned something: see
     `agents.optbrain.brain` for how it learns. Clip and dampen move only once it was paid rewards.
+    Around an optimizer scales fall before that where weights move too far (`agents.optbrain.bound`); in numpy
+    alone nobody shows the brain any weights, and that bound is off.
 
     A loss that is not finite is not heard, a gradient that is not finite not looked at.
 
@@ -202,9 +204,9 @@ class OptBrain:
         except (KeyError, ValueError) as error:
             raise ValueError(f"{pretrained}: expected a saved brain; {error}") from error
 
-    def _decide(self, inputs: Array) -> None:
+    def _decide(self, inputs: Array, moved: Array | None = None) -> None:
         progress = -1.0 if self.total_steps is None else min(self.step_count / self.total_steps, 1.0)
-        self._obey(self._brain.decide(inputs, np.array([progress]), self.step_count / self._wait)[0])
+        self._obey(self._brain.decide(inputs, np.array([progress]), self.step_count / self._wait, moved)[0])
 
     def _obey(self, actions: Array) -> None:
         """Put actions, [G, 3], in force."""

@@ -16,7 +16,7 @@ LOWER_BELOW = -0.3
 LOWER_BELOW_UNTOLD = -0.2
 RAISE_UNTIL = 0.12
 SETTLE_FROM = 0.6
-SETTLED_ABOVE = 0.25
+SETTLED_ABOVE = 0.8
 BY_THEN = 0.2
 GAIN = 24.0
 LARGEST = 1.0
@@ -43,8 +43,8 @@ def credit(descent: Array, agreement: Array, speed: Array, early: Array, progres
     others already rises.
 
     With little of a known budget left, what is greedy is right. So the set points rise from `SETTLE_FROM` on,
-    and rates fall, at most linearly to 0 at the end, while noise and not distance holds the loss up. Where
-    the gradient still points downhill they stay.
+    and rates fall, at most linearly to 0 at the end. They stay where nearly the whole gradient still points
+    downhill, above `SETTLED_ABOVE`: less of it is shown just as well by examples that are being memorised.
 
     Args:
       descent: mean over a run's groups, [N].

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agents.optbrain.bound import moved_share
 from agents.optbrain.core import OptBrain
 from agents.optbrain.file import flattened, nested
 from agents.optbrain.sense import coordinates
@@ -129,7 +130,7 @@ class OptBrainOptimizer(OptBrain, OptimizerShell):
             return False
         moved = np.zeros_like(weights) if self._weights is None else weights - self._weights
         self._weights = weights
-        self._decide(self._sense.look(gradient, moved))
+        self._decide(self._sense.look(gradient, moved), moved_share(moved, weights, self._wait))
         return True
 
     def _follow_groups(self) -> None:

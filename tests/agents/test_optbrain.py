@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from agents.optbrain import OptBrain
+from agents.optbrain.bound import CAP, FREE_ABOVE
 from agents.optbrain.brain import INPUTS, RAISES, REACH, Brain
 from agents.optbrain.credit import LOWER_BELOW, LOWER_BELOW_UNTOLD, RAISE_ABOVE, credit
 
@@ -252,6 +253,38 @@ def test_descent_that_appears_only_later_raises_nothing(total):
         actions = brain.decide(inputs, np.array([-1.0 if total is None else decision / total]))
     assert not actions.any()
     assert _raised_at_once(total) > 0.5
+
+
+def test_a_bound_holds_for_the_run_as_a_whole_and_stays_while_the_budget_settles():
+    brain, inputs, far = Brain(), np.zeros((1, 2, len(INPUTS))), np.array([[4.0 * CAP, 0.0]])
+    brain.begin(1)
+    brain.decide(inputs, np.array([0.0]), moved=0.0 * far)
+    first = brain.decide(inputs, np.array([0.1]), moved=far)
+    assert first[0, 0, 0] == first[0, 1, 0] == pytest.approx(-np.log(4.0) / np.log(100.0))
+    for progress, moved in ((0.7, 0.01 * far), (0.8, far), (0.9, 0.0 * far)):
+        assert np.array_equal(brain.decide(inputs, np.array([progress]), moved=moved), first)
+
+
+def test_weights_that_still_go_far_downhill_are_not_bounded():
+    brain, inputs = Brain(), np.zeros((1, 1, len(INPUTS)))
+    brain.begin(1)
+    inputs[..., INPUTS.index("descent")] = FREE_ABOVE
+    for _ in range(3):
+        assert not brain.decide(inputs, np.array([0.0]), moved=np.array([[9.0 * CAP]])).any()
+
+
+def test_without_weights_in_numpy_alone_nothing_is_bounded():
+    _, made = descend(OptBrain(None, n_groups=1), 0.5, 55)
+    assert all(decisions == {0: NEUTRAL} for decisions in made)
+
+
+def test_a_file_from_before_there_was_a_bound_is_named(tmp_path):
+    brain = OptBrain(None, n_groups=1)
+    run = brain._brain.run_state()
+    brain._brain.run_state = lambda: {name: value for name, value in run.items() if name != "bound"}
+    brain.save(tmp_path / "old.npz")
+    with pytest.raises(ValueError, match="old.npz: not a state of this brain: .* array 'bound'"):
+        OptBrain(None, n_groups=1).load(tmp_path / "old.npz")
 
 
 def test_a_run_of_few_decisions_has_time_to_raise_all_the_same():

@@ -8,9 +8,12 @@ import agents
 import optenv
 from agents.check import check_controller, observations, play
 from agents.optbrain import OptBrain, OptBrainController
+from agents.optbrain.bound import CAP
 from optenv import tasks
 from optenv.benchmark.run import constant, make_trainer, run_controller, run_schedule
+from optenv.control.features import FEATURE_NAMES
 from optenv.control.guard import authority_of
+from optenv.control.knobs import KNOBS
 
 RATE = 5e-3  # a tenth of what is best for this task in 400 steps
 
@@ -54,9 +57,22 @@ def test_every_run_has_a_learner_of_its_own(runs):
 
 def test_it_learns_in_a_run_without_any_reward_and_begins_the_next_one_neutral():
     controller, seen = OptBrainController(), observations(np.random.default_rng(0), 2, 3, 20)
+    seen[..., FEATURE_NAMES.index("update_ratio")] = 0.0  # a hundredth of the weights, which is not bounded
     first = play(controller, seen)
     assert not first[:6].any() and first.any()
     assert np.array_equal(play(controller, seen), first)
+
+
+def test_weights_that_move_too_far_lower_the_scale_of_their_run_from_the_second_decision_on():
+    seen = observations(np.random.default_rng(0), 2, 3, 20)[:4]
+    seen[..., FEATURE_NAMES.index("descent")] = 0.0
+    seen[..., FEATURE_NAMES.index("update_ratio")] = 0.0
+    seen[1, 0, :, FEATURE_NAMES.index("update_ratio")] = np.log10(4.0 * CAP) / 2.0 + 1.0
+    actions = play(OptBrainController(), seen)
+    scales = KNOBS["scale"].absolute(actions[..., 0])
+    assert not actions[0].any() and not actions[:, 1].any()
+    assert scales[1, 0] == pytest.approx(0.25)
+    assert scales[2, 0] == pytest.approx(1.0)  # they moved less again
 
 
 def test_what_rewards_taught_is_saved_and_what_a_run_taught_is_not(tmp_path):

@@ -49,9 +49,21 @@ def test_it_is_a_torch_optimizer_as_published(tmp_path):
 def test_it_is_the_base_optimizer_bit_for_bit_until_it_has_learned(make):
     model, params, x, y = model_and_data()
     twin = copy.deepcopy(model)
-    train(model, OptBrain(make(params, lr=1e-3)), x, y, 55)
-    train(twin, make(twin.parameters(), lr=1e-3), x, y, 55)
+    train(model, OptBrain(make(params, lr=1e-4)), x, y, 55)  # so that weights move less than is allowed
+    train(twin, make(twin.parameters(), lr=1e-4), x, y, 55)
     assert torch.equal(weights(model), weights(twin))
+
+
+def test_a_rate_that_moves_weights_too_far_is_lowered_at_once_and_within_bounds_given_back():
+    model, params, x, y = model_and_data(groups=2)
+    optimizer = OptBrain(torch.optim.Adam(params, lr=0.1))
+    train(model, optimizer, x, y, 11)
+    low = [scale for scale, _, _ in optimizer.get_brain_state()["decisions"].values()]
+    assert 0.01 <= low[0] == low[1] < 0.3
+    for group in optimizer.param_groups:
+        group["lr"] = 1e-5
+    train(model, optimizer, x, y, 20)
+    assert [scale for scale, _, _ in optimizer.get_brain_state()["decisions"].values()] == [1.0, 1.0]
 
 
 def test_a_far_too_low_rate_is_raised_and_the_loss_ends_lower():
