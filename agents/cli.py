@@ -74,7 +74,7 @@ def add_train(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--rollouts", type=int, default=None,
                         help="length of the training; of garo generations, of opt2vec meta-steps")  # fmt: skip
     parser.add_argument("--hindsight", type=int, default=None, metavar="TASKS",
-                        help="of ppo: tasks in each round of a teacher with hindsight (default: 0)")  # fmt: skip
+                        help="tasks in each round of a teacher with hindsight (default: ppo 0, garo 280)")  # fmt: skip
     parser.add_argument("--generations", type=int, default=None,
                         help="of evolution, which goes on where reinforcement learning ends (default: 0)")  # fmt: skip
     parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 SETTINGS = "settings.json"
 CONTROLLER = "controller.safetensors"
+
+
+def write_fields(folder: Path, settings: Any) -> None:
+    """Write the settings of a run, a dataclass, into its folder, which is made if there is none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SETTINGS).write_text(json.dumps(asdict(settings), indent=2) + "\n")
 
 
 def read_fields(folder: Path) -> dict[str, Any]:

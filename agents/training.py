@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from copy import deepcopy
@@ -21,10 +20,11 @@ from agents.algorithms import Algorithm, export_policy, get_algorithm
 from agents.checkpoint import NAME, load_checkpoint, save_checkpoint
 from agents.curriculum import BASES, BUDGETS, FAMILIES, OPTIONS, Curriculum, training_members
 from agents.group_env import GroupVecEnv
-from agents.hindsight import TRIALS, teach
+from agents.hindsight.teacher import teach
+from agents.hindsight.trials import TRIALS
 from agents.imitation import Teacher, imitate, warmup_linear
 from agents.refinement import refine
-from agents.run_folder import CONTROLLER, SETTINGS, read_fields
+from agents.run_folder import CONTROLLER, read_fields, write_fields
 from agents.slots import ROWS
 from optenv.control.controller import Interface
 from optenv.env.settings import make_settings
@@ -39,7 +39,7 @@ class TrainSettings:
     Attributes:
       agent: a name from `agents.algorithms`.
       tasks: names of tasks or families to train on; empty for the train split, of which PPO itself sees the six
-        families with many examples (docs/research.md), hindsight and evolution all eight but their last two members.
+        families with many examples (docs/research.md), hindsight and evolution all but the last two members.
       optimizers: base optimizers to train with; one named twice is drawn twice as often.
       budgets: inner steps of the runs, multiples of `decisions`.
       knobs: what actions turn.
@@ -137,7 +137,6 @@ def train(settings: TrainSettings, folder: Path, *, resume: bool = False, progre
     """
     algorithm = get_algorithm(settings.agent)
     make_settings(settings.curriculum.draw(np.random.default_rng(0)))  # a wrong name is to be known at once
-    folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     groups = GroupVecEnv(settings.curriculum, slots=settings.slots, workers=settings.workers, seed=settings.seed)
     env = VecNormalize(groups, norm_reward=False)
@@ -149,7 +148,7 @@ def train(settings: TrainSettings, folder: Path, *, resume: bool = False, progre
             for name in TRIALS:
                 (folder / name).unlink(missing_ok=True)
         started = time.monotonic()
-        (folder / SETTINGS).write_text(json.dumps(asdict(settings), indent=2) + "\n")
+        write_fields(folder, settings)
         model = (
             load_checkpoint(folder, env, algorithm) if begun else _new_model(algorithm, env, settings, folder, progress)
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,7 +17,7 @@ from agents.evolution.flat import flatten, unflatten
 from agents.evolution.generation import Finding, Job, draw_job, explore
 from agents.evolution.population import Build
 from agents.evolution.strategy import Search, Strategy, ascend
-from agents.run_folder import CONTROLLER, SETTINGS, read_fields
+from agents.run_folder import CONTROLLER, read_fields, write_fields
 from agents.sharing import cost
 from optenv.control.policy import PolicyFile
 
@@ -34,7 +33,7 @@ class EvolutionSettings:
     (Vicol et al. 2021) exist to remove.
 
     Attributes:
-      agent: what is trained, see `agents.evolution.agents`.
+      agent: what is trained, for the notes in its file.
       tasks: names of tasks or families to train on; empty for the train split, the last two members of each
         family left out.
       optimizers: base optimizers; one named twice is drawn twice as often.
@@ -83,9 +82,9 @@ class EvolutionSettings:
         first = self.optimizers[0]
         return first, tuple(sorted(self.options.get(first, {}).items()))
 
-    def jobs(self, generation: int, decisions: int) -> list[Job]:
-        """Draw the populations of a generation, the dearest first; a function of the seed and the generation."""
-        curriculum = Curriculum(
+    def curriculum(self, decisions: int) -> Curriculum:
+        """What it is trained on, in runs of so many decisions."""
+        return Curriculum(
             tasks=tuple(self.tasks) or training_members(),
             optimizers=tuple(self.optimizers),
             options=self.options,
@@ -94,8 +93,11 @@ class EvolutionSettings:
             decisions=decisions,
             settings={},
         )
+
+    def jobs(self, generation: int, decisions: int) -> list[Job]:
+        """Draw the populations of a generation, the dearest first; a function of the seed and the generation."""
         drawn = [
-            draw_job(curriculum, self.lr, pairs=self.pairs, num_seeds=self.num_seeds,
+            draw_job(self.curriculum(decisions), self.lr, pairs=self.pairs, num_seeds=self.num_seeds,
                      unknown=self.unknown, seed=(self.seed, generation, slot))
             for slot in range(self.slots)
         ]  # fmt: skip
@@ -120,10 +122,9 @@ def evolve(file: PolicyFile, build: Build, settings: EvolutionSettings, folder: 
     Raises:
       FileNotFoundError: if there is nothing to resume.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    write_fields(folder, settings)
     weights = flatten(file)
     search, log = load_search(folder, len(weights)) if resume else (Search.start(weights), [])
-    (folder / SETTINGS).write_text(json.dumps(asdict(settings), indent=2) + "\n")
     remaining = range(search.generation, settings.generations)
     bar = tqdm(remaining, initial=search.generation, total=settings.generations, desc="evolve", unit="generation",
                disable=not progress)  # fmt: skip

@@ -1,4 +1,4 @@
-"""A head start for the search: the recurrent policy first imitates a plain schedule with momentum."""
+"""A head start for the search: the recurrent policy first imitates a schedule whose peak is chosen with hindsight."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from agents.evolution.generation import Job, trainer_of
+from agents.hindsight.network import PeakNetwork
 from optenv.benchmark.run import run_controller
 from optenv.control.controller import Controller, Interface
 from optenv.control.features import FEATURE_NAMES, UNKNOWN
@@ -19,58 +20,56 @@ from optenv.control.policy import PolicyFile
 Array = np.ndarray
 FITTING_STEPS, RATE = 400, 1e-2
 RUNS = 24
+HELD = (1.0, 0.0)  # actions of momentum, which then rises to its bound, and of weight decay
+MOMENTUM = 2.0  # emission before tanh
+FIRST_PEAK, PEAK_RANGE, MEMORY = 2.25, (0.5, 4.75), 0.5
+NOISE = 0.3  # standard deviation of the deviations, in nats
 _PROGRESS = FEATURE_NAMES.index("progress")
 
 
 class Teacher(Controller):
     """Rise to e^peak times the first rate, then fall linearly to 0 at the end of the budget, under momentum.
 
-    It deviates at random, so that who imitates it also sees how to come back.
+    A network with hindsight chooses the peak from what is observed; the choices of groups and of decisions are
+    averaged, since single ones jump about. It deviates at random, so that who imitates it also sees how to come back.
 
     Attributes:
       seen: the observations so far, averaged over groups, [N, F] each.
       wanted: what should have been emitted, [N, 3] each: before softplus, tanh and softplus.
     """
 
-    def __init__(self, interface: Interface, generator: np.random.Generator, peak: float = 2.0, momentum: float = 2.0,
-                 noise: float = 0.3):  # fmt: skip
-        """Choose the schedule.
-
-        Args:
-          interface: that of the imitator.
-          generator: of the deviations.
-          peak: log of the highest rate over the first.
-          momentum: emission before tanh.
-          noise: standard deviation of the deviations, in nats.
-        """
-        self.interface, self._generator = interface, generator
-        self._peak, self._momentum, self._noise = peak, momentum, noise
+    def __init__(self, interface: Interface, network: PeakNetwork, generator: np.random.Generator):
+        """Choose what is followed; `interface` is that of the imitator, and `generator` of the deviations."""
+        self.interface, self._network, self._generator = interface, network, generator
         self.seen: list[Array] = []
         self.wanted: list[Array] = []
 
     def reset(self, num_runs: int, num_groups: int) -> None:
         """Begin runs at the first rate."""
-        self._log_rate = np.zeros(num_runs)
+        self._log_rate, self._peak = np.zeros(num_runs), np.full(num_runs, FIRST_PEAK)
 
     def act(self, observation: Array) -> Array:
         """Return the actions of scale, momentum and weight decay, [N, G, 3]."""
+        chosen = self._network.choose(observation.reshape(-1, observation.shape[-1])).reshape(observation.shape[:2])
+        self._peak = MEMORY * self._peak + (1.0 - MEMORY) * np.clip(chosen.mean(axis=1), *PEAK_RANGE)
         progress, decisions = observation[:, 0, _PROGRESS], self.interface.decisions
         left = np.where(progress == UNKNOWN, 1.0, 1.0 - np.floor(progress * decisions + 0.5) / decisions)
         change = np.clip(self._peak + np.log(np.maximum(left, 0.01)) - self._log_rate, -1.0, 1.0)
         emitted = np.log(np.expm1(np.exp(change))) - ONE
         self.seen.append(observation.mean(axis=1))
-        self.wanted.append(np.stack([emitted, np.full_like(emitted, self._momentum), 0.0 * emitted], axis=-1))
-        moved = np.clip(change + self._noise * self._generator.standard_normal(len(change)), -1.0, 1.0)
+        self.wanted.append(np.stack([emitted, np.full_like(emitted, MOMENTUM), 0.0 * emitted], axis=-1))
+        moved = np.clip(change + NOISE * self._generator.standard_normal(len(change)), -1.0, 1.0)
         self._log_rate = self._log_rate + moved
-        action = np.stack([moved, np.full_like(moved, 0.9), 0.0 * moved], axis=-1)
+        action = np.stack([moved, *(np.full_like(moved, a) for a in HELD)], axis=-1)
         return np.repeat(action[:, None], observation.shape[1], axis=1)
 
 
-def imitate(file: PolicyFile, jobs: Sequence[Job], *, seed: int) -> PolicyFile:
+def imitate(file: PolicyFile, network: PeakNetwork, jobs: Sequence[Job], *, seed: int) -> PolicyFile:
     """Fit a policy to the teacher, on runs that it steers.
 
     Args:
       file: the policy, see `GruController`; the statistics of the features become those of the runs.
+      network: what the teacher follows.
       jobs: tasks to run, `RUNS` runs each.
       seed: of the runs and the deviations.
 
@@ -78,7 +77,9 @@ def imitate(file: PolicyFile, jobs: Sequence[Job], *, seed: int) -> PolicyFile:
       The fitted policy.
     """
     generator = np.random.default_rng(seed)
-    seen, wanted = zip(*(_episode(file.interface, job, generator) for job in jobs), strict=True)
+    seen, wanted = zip(
+        *(_episode(Teacher(file.interface, network, generator), job, generator) for job in jobs), strict=True
+    )
     observations, emissions = np.concatenate(seen, axis=1), np.concatenate(wanted, axis=1)  # [T, R, F], [T, R, 3]
     flat = observations.reshape(-1, observations.shape[-1])
     mean, std = flat.mean(axis=0), flat.std(axis=0) + 1e-2
@@ -88,8 +89,7 @@ def imitate(file: PolicyFile, jobs: Sequence[Job], *, seed: int) -> PolicyFile:
     return replace(file, tensors={**fitted, **statistics})
 
 
-def _episode(interface: Interface, job: Job, generator: np.random.Generator) -> tuple[Array, Array]:
-    teacher = Teacher(interface, generator)
+def _episode(teacher: Teacher, job: Job, generator: np.random.Generator) -> tuple[Array, Array]:
     seeds = generator.integers(2**62, size=RUNS).astype(np.uint64)
     run_controller(trainer_of(job), teacher, seeds, np.full(RUNS, job.rate), job.total, tell_total=job.tell_total)
     return np.stack(teacher.seen), np.stack(teacher.wanted)

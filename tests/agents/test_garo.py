@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import shutil
 from argparse import ArgumentParser
 from dataclasses import replace
 
@@ -13,13 +14,16 @@ import agents
 import optenv
 from agents.check import check_controller, observations
 from agents.cli import add_train
+from agents.evolution.flat import flatten
 from agents.garo import GlobalAdaptiveSGD
 from agents.garo import training as garo_training
 from agents.garo.policy import BASE_DECAY, make, untrained
+from agents.hindsight.trials import TRIALS
 from optenv import tasks
 from optenv.benchmark.run import make_trainer, run_controller
 from optenv.control.gated import EMITTED, GruController, gated
 from optenv.control.loop import ControlLoop
+from optenv.control.policy import PolicyFile
 
 
 def wild(layerwise=False, seed=0):
@@ -236,7 +240,8 @@ def test_a_network_of_another_kind_is_a_clear_error():
 def test_the_options_of_the_command_line_train_a_file_that_loads(tmp_path, monkeypatch):
     monkeypatch.setattr(garo_training, "IMITATED", 2)
     monkeypatch.setattr("agents.garo.head_start.FITTING_STEPS", 5)
-    arguments = ["--agent", "garo", "--task", "quadratic:3", "--rollouts", "1", "--workers", "1", "--seed", "3"]
+    arguments = ["--agent", "garo", "--task", "quadratic:3", "--rollouts", "1", "--workers", "1", "--seed", "3",
+                 "--hindsight", "1"]  # fmt: skip
     settings = garo_training.from_options(add_train(ArgumentParser()).parse_args(arguments))
     assert settings.seed == 3 and settings.base == ("sgd", (("weight_decay", BASE_DECAY),))
     settings = replace(settings, slots=1, pairs=4)
@@ -244,6 +249,20 @@ def test_the_options_of_the_command_line_train_a_file_that_loads(tmp_path, monke
     assert isinstance(loaded, GruController) and loaded.interface.knobs == EMITTED
     assert loaded.file.notes["generations"] == 1
     assert garo_training.read_settings(tmp_path) == settings
+
+
+def test_a_training_interrupted_in_its_head_start_ends_as_an_uninterrupted_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(garo_training, "IMITATED", 1)
+    monkeypatch.setattr("agents.garo.head_start.FITTING_STEPS", 5)
+    settings = garo_training.GaroSettings(tasks=("quadratic:3",), budgets=(40,), generations=1, slots=1, pairs=4,
+                                          hindsight=1, workers=1)  # fmt: skip
+    whole = garo_training.train(settings, tmp_path / "whole", progress=False)
+    with pytest.raises(FileNotFoundError, match="expected a training to resume"):
+        garo_training.train(settings, tmp_path / "cut", resume=True, progress=False)
+    (tmp_path / "cut").mkdir()
+    shutil.copy(tmp_path / "whole" / TRIALS[0], tmp_path / "cut")
+    resumed = garo_training.train(settings, tmp_path / "cut", resume=True, progress=False)
+    assert np.array_equal(flatten(PolicyFile.read(whole)), flatten(PolicyFile.read(resumed)))
 
 
 def test_what_ships_is_far_better_than_untrained_on_a_member_it_was_not_trained_on():

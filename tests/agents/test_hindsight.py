@@ -4,20 +4,8 @@ import numpy as np
 import torch
 
 from agents.curriculum import Curriculum
-from agents.hindsight import (
-    GROUPS,
-    OFFSETS,
-    PEAKS,
-    SEEDS,
-    WATCHED,
-    Follow,
-    Trials,
-    collect,
-    fit,
-    interpolated,
-    joined,
-    try_peaks,
-)
+from agents.hindsight.teacher import Follow, fit, interpolated
+from agents.hindsight.trials import GROUPS, OFFSETS, PEAKS, SEEDS, WATCHED, Trials, collect, joined, try_peaks
 from optenv.control.controller import Interface
 from optenv.control.features import FEATURE_NAMES
 

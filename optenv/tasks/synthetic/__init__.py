@@ -1,6 +1,15 @@
 """The training split: families of tasks whose architectures and data are drawn at random."""
 
-from optenv.tasks.synthetic import autoencoder, classification, quadratic, regression, sequence, small, teacher_student
+from optenv.tasks.synthetic import (
+    autoencoder,
+    classification,
+    quadratic,
+    regression,
+    sequence,
+    small,
+    table,
+    teacher_student,
+)
 
 FAMILIES = (
     classification.FAMILY,
@@ -11,4 +20,6 @@ FAMILIES = (
     sequence.FAMILY,
     small.CLASSIFICATION,
     small.REGRESSION,
+    table.CLASSIFICATION,
+    table.REGRESSION,
 )
