@@ -91,8 +91,8 @@ def the_animation_plays_and_pauses_in_the_page(page, address, tmp_path):
     assert shown_iteration(page) == 30
     play, pause = page.locator(".updatemenu-button").all()[:2]
     play.click()
-    page.wait_for_function("+document.querySelector('.slider-label').textContent.split(' ').pop() < 30")
-    page.wait_for_function("+document.querySelector('.slider-label').textContent.split(' ').pop() > 3")
+    page.wait_for_function("+document.querySelector('.slider-label')?.textContent.split(' ').pop() < 30")
+    page.wait_for_function("+document.querySelector('.slider-label')?.textContent.split(' ').pop() > 3")
     pause.click()
     page.wait_for_timeout(200)
     at = shown_iteration(page)
@@ -108,7 +108,7 @@ def a_slider_moves_and_run_applies_it(page, address, tmp_path):
     page.get_by_role("button", name="Run", exact=True).click()
     page.get_by_text("The settings have changed").wait_for(state="detached")
     rest(page)
-    page.wait_for_function("document.querySelector('.slider-label').textContent.endsWith(' 40')")
+    page.wait_for_function("document.querySelector('.slider-label')?.textContent.endsWith(' 40')")
 
 
 def an_export_is_downloaded_and_restores_the_settings_in_another_tab(page, address, tmp_path):
@@ -124,7 +124,7 @@ def an_export_is_downloaded_and_restores_the_settings_in_another_tab(page, addre
     page.locator("input[type=file]").set_input_files(file)
     page.get_by_text("himmelblau", exact=True).first.wait_for()
     rest(page)
-    page.wait_for_function("document.querySelector('.slider-label').textContent.endsWith(' 40')")
+    page.wait_for_function("document.querySelector('.slider-label')?.textContent.endsWith(' 40')")
 
 
 def a_page_that_was_downloaded_plays_without_a_server_or_a_network(page, address, tmp_path):
@@ -135,7 +135,7 @@ def a_page_that_was_downloaded_plays_without_a_server_or_a_network(page, address
     alone = page.context.browser.new_context(offline=True).new_page()
     alone.goto(file.as_uri())
     alone.locator(".updatemenu-button").first.click()
-    alone.wait_for_function("+document.querySelector('.slider-label').textContent.split(' ').pop() < 40")
+    alone.wait_for_function("+document.querySelector('.slider-label')?.textContent.split(' ').pop() < 40")
     assert json.loads(alone.locator("#settings").text_content())["iterations"] == 40
     alone.close()
 
@@ -144,7 +144,7 @@ def the_surface_is_shown_and_plays_too(page, address, tmp_path):
     visit(page, address, settings=FunctionSettings(**{**vars(SMALL), "view": "surface"}))
     page.locator(".js-plotly-plot .gl-container").first.wait_for(state="attached")
     page.locator(".updatemenu-button").first.click()
-    page.wait_for_function("+document.querySelector('.slider-label').textContent.split(' ').pop() < 30")
+    page.wait_for_function("+document.querySelector('.slider-label')?.textContent.split(' ').pop() < 30")
 
 
 def a_training_is_stopped_while_the_page_stays_responsive(page, address, tmp_path):
