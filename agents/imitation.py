@@ -33,11 +33,21 @@ def warmup_linear(observation: Array, peak: float | Array = 3.0, decisions: int 
     Returns:
       Relative actions of the knob `scale`, [rows, 1].
     """
-    progress = observation[:, FEATURE_NAMES.index("progress")]
+    wanted = linear_decay(observation[:, FEATURE_NAMES.index("progress")], peak, decisions)
     position = observation[:, FEATURE_NAMES.index("log_scale")] * np.log(10.0)
-    left = np.where(progress == UNKNOWN, 1.0, 1.0 - np.floor(progress * decisions + 0.5) / decisions)
-    wanted = peak + np.log(np.maximum(left, 0.01))
     return np.clip((wanted - position) / KNOBS["scale"].step, -1.0, 1.0)[:, None]
+
+
+def linear_decay(progress: Array, peak: float | Array, decisions: int) -> Array:
+    """Return the log of the scale over the first that falls linearly from e^peak to 0, [rows]; e^peak where unknown.
+
+    Args:
+      progress: share of the budget spent, [rows]; `UNKNOWN` where the budget is.
+      peak: one number, or one per row.
+      decisions: control steps of a run, to whose edges the progress is rounded.
+    """
+    left = np.where(progress == UNKNOWN, 1.0, 1.0 - np.floor(progress * decisions + 0.5) / decisions)
+    return peak + np.log(np.maximum(left, 0.01))
 
 
 def imitate(model: Any, env: VecNormalize, teacher: Teacher, mean: Mean, *, decisions: int, seed: int,

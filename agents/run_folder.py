@@ -14,7 +14,14 @@ CONTROLLER = "controller.safetensors"
 def write_fields(folder: Path, settings: Any) -> None:
     """Write the settings of a run, a dataclass, into its folder, which is made if there is none."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / SETTINGS).write_text(json.dumps(asdict(settings), indent=2) + "\n")
+    replace_file(folder / SETTINGS, (json.dumps(asdict(settings), indent=2) + "\n").encode())
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write in a single step: a process killed at any moment leaves the old file or the new."""
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(content)
+    part.replace(path)
 
 
 def read_fields(folder: Path) -> dict[str, Any]:

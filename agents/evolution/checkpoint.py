@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from agents.evolution.strategy import Search
+from agents.run_folder import replace_file
 
 NAME = "search.safetensors"
 _VECTORS = ("mean", "average", "first", "second")
@@ -18,9 +19,8 @@ def save_search(folder: Path, search: Search, log: list[dict[str, float]]) -> No
     from safetensors.numpy import save
 
     vectors = {name: getattr(search, name) for name in _VECTORS}
-    part = folder / (NAME + ".part")
-    part.write_bytes(save(vectors, {"generation": str(search.generation), "log": json.dumps(log)}))
-    part.replace(folder / NAME)
+    content = save(vectors, {"generation": str(search.generation), "log": json.dumps(log)})
+    replace_file(folder / NAME, content)
 
 
 def load_search(folder: Path, size: int) -> tuple[Search, list[dict[str, float]]]:

@@ -96,8 +96,9 @@ class EvolutionSettings:
 
     def jobs(self, generation: int, decisions: int) -> list[Job]:
         """Draw the populations of a generation, the dearest first; a function of the seed and the generation."""
+        curriculum = self.curriculum(decisions)
         drawn = [
-            draw_job(self.curriculum(decisions), self.lr, pairs=self.pairs, num_seeds=self.num_seeds,
+            draw_job(curriculum, self.lr, pairs=self.pairs, num_seeds=self.num_seeds,
                      unknown=self.unknown, seed=(self.seed, generation, slot))
             for slot in range(self.slots)
         ]  # fmt: skip

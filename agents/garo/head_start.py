@@ -11,9 +11,10 @@ from torch import Tensor
 
 from agents.evolution.generation import Job, trainer_of
 from agents.hindsight.network import PeakNetwork
+from agents.imitation import linear_decay
 from optenv.benchmark.run import run_controller
 from optenv.control.controller import Controller, Interface
-from optenv.control.features import FEATURE_NAMES, UNKNOWN
+from optenv.control.features import FEATURE_NAMES
 from optenv.control.gated import EMITTED, ONE
 from optenv.control.policy import PolicyFile
 
@@ -52,9 +53,8 @@ class Teacher(Controller):
         """Return the actions of scale, momentum and weight decay, [N, G, 3]."""
         chosen = self._network.choose(observation.reshape(-1, observation.shape[-1])).reshape(observation.shape[:2])
         self._peak = MEMORY * self._peak + (1.0 - MEMORY) * np.clip(chosen.mean(axis=1), *PEAK_RANGE)
-        progress, decisions = observation[:, 0, _PROGRESS], self.interface.decisions
-        left = np.where(progress == UNKNOWN, 1.0, 1.0 - np.floor(progress * decisions + 0.5) / decisions)
-        change = np.clip(self._peak + np.log(np.maximum(left, 0.01)) - self._log_rate, -1.0, 1.0)
+        wanted = linear_decay(observation[:, 0, _PROGRESS], self._peak, self.interface.decisions)
+        change = np.clip(wanted - self._log_rate, -1.0, 1.0)
         emitted = np.log(np.expm1(np.exp(change))) - ONE
         self.seen.append(observation.mean(axis=1))
         self.wanted.append(np.stack([emitted, np.full_like(emitted, MOMENTUM), 0.0 * emitted], axis=-1))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +14,7 @@ from tqdm import tqdm
 from agents.opt2vec.head_start import imitate
 from agents.opt2vec.meta import EfficientMetaLearningTrainer, members
 from agents.opt2vec.policy import Architecture, make
-from agents.run_folder import CONTROLLER, SETTINGS, read_fields
+from agents.run_folder import CONTROLLER, read_fields, replace_file, write_fields
 from optenv.control.history import HistoryController
 from optenv.control.loading import load_policy
 
@@ -98,11 +97,10 @@ def train(settings: Opt2VecSettings, folder: Path, *, resume: bool = False, prog
       FileNotFoundError: if there is nothing to resume.
       ValueError: if a setting is unknown or out of range.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     if resume and not (folder / HEAD_START).is_file():
         raise FileNotFoundError(f"{folder}: expected a run folder with {HEAD_START}; there is nothing to resume")
-    _write_text(folder / SETTINGS, json.dumps(asdict(settings), indent=2) + "\n")
+    write_fields(folder, settings)
     started = time.process_time()
     trainer = EfficientMetaLearningTrainer(
         policy=_begun(settings, folder, resume), task_names=settings.tasks or None, optimizer=settings.optimizer,
@@ -177,21 +175,10 @@ def _meta_train(trainer: EfficientMetaLearningTrainer, settings: Opt2VecSettings
 def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     from safetensors.torch import save
 
-    _replace(path, save(tensors))
+    replace_file(path, save(tensors))
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
     return load_file(path)
-
-
-def _write_text(path: Path, text: str) -> None:
-    _replace(path, text.encode())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write in a single step: a process killed at any moment leaves the old file or the new."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    part.replace(path)
