@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from agents.registry import load as load_controller
 from optenv.control.controller import Controller
-from optenv.control.features import FEATURE_NAMES, FEATURES, RUN_FEATURES
+from optenv.control.features import FEATURE_NAMES, bounds, num_run_features
 from optenv.control.loop import ControlLoop
 
 Array = np.ndarray
 Make = Callable[[], Controller]
 Load = Callable[[Path], Controller]
 SIZES = ((1, 1), (3, 2), (2, 47))
-LOW = np.array([feature.low for feature in FEATURES.values()], np.float32)
-HIGH = np.array([feature.high for feature in FEATURES.values()], np.float32)
 STEPS = 6
 LONG = 12
 EPISODES = 300
@@ -58,13 +58,21 @@ def check_controller(make: Make, *, load: Load = load_controller, seed: int = 0)
         raise ConformanceError(f"{type(make()).__name__} does not conform:\n  " + "\n  ".join(failures))
 
 
-def observations(generator: np.random.Generator, num_runs: int, num_groups: int, num_steps: int = STEPS) -> Array:
+def observations(
+    generator: np.random.Generator,
+    num_runs: int,
+    num_groups: int,
+    num_steps: int = STEPS,
+    names: Sequence[str] = FEATURE_NAMES,
+) -> Array:
     """Draw plausible views of N runs, [T, N, G, features] float32: a run's features are the same in all its groups."""
-    drawn = generator.uniform(LOW, HIGH, (num_steps, num_runs, num_groups, len(FEATURES))).astype(np.float32)
-    of_run = len(RUN_FEATURES)
+    low, high = bounds(1, names)
+    drawn = generator.uniform(low, high, (num_steps, num_runs, num_groups, len(names))).astype(np.float32)
+    of_run = num_run_features(names)
     drawn[..., :of_run] = drawn[:, :, :1, :of_run]
-    drawn[..., FEATURE_NAMES.index("progress")] = np.linspace(0.0, 0.9, num_steps)[:, None, None]
-    drawn[..., FEATURE_NAMES.index("horizon")] = 0.5
+    known: dict[str, Any] = {"progress": np.linspace(0.0, 0.9, num_steps)[:, None, None], "horizon": 0.5}
+    for name in known.keys() & set(names):
+        drawn[..., names.index(name)] = known[name]
     return drawn
 
 
@@ -79,11 +87,17 @@ def play(controller: Controller, seen: Array) -> Array:
 def valid_actions(make: Make, load: Load, generator: np.random.Generator) -> Iterator[str]:
     """Actions are finite, in [-1, 1] and of the right shape, for any number of groups."""
     controller = make()
+    names = controller.interface.features
+    low, high = bounds(1, names)
     for size in SIZES:
-        extreme = np.stack([np.broadcast_to(x, (*size, len(FEATURES))) for x in (LOW, HIGH, 0 * LOW, HIGH, LOW)])
+        extreme = np.stack([np.broadcast_to(x, (*size, len(low))) for x in (low, high, 0 * low, high, low)])
         start = ControlLoop(controller.interface, np.full(size[0], np.nan), size[1]).observe()[None]
         expected = (*size, len(controller.interface.knobs))
-        for kind, seen in {"drawn": observations(generator, *size), "extreme": extreme, "first": start}.items():
+        for kind, seen in {
+            "drawn": observations(generator, *size, names=names),
+            "extreme": extreme,
+            "first": start,
+        }.items():
             action = play(controller, seen.astype(np.float32))
             if action.shape[1:] != expected:
                 yield f"expected shape [runs, groups, knobs] = {expected}; received {action.shape[1:]}"
@@ -93,7 +107,7 @@ def valid_actions(make: Make, load: Load, generator: np.random.Generator) -> Ite
 
 def batch_order(make: Make, load: Load, generator: np.random.Generator) -> Iterator[str]:
     """Run i acts the same wherever it stands in a batch, and alone."""
-    seen, order = observations(generator, 5, 3, LONG), generator.permutation(5)
+    seen, order = observations(generator, 5, 3, LONG, names=make().interface.features), generator.permutation(5)
     action = play(make(), seen)
     if not np.allclose(play(make(), seen[:, order]), action[:, order], atol=ROUNDING):
         yield "expected the actions of a batch in another order to be the same in that order"
@@ -103,24 +117,24 @@ def batch_order(make: Make, load: Load, generator: np.random.Generator) -> Itera
 
 def same_again(make: Make, load: Load, generator: np.random.Generator) -> Iterator[str]:
     """Two controllers made alike act alike, bit for bit."""
-    seen = observations(generator, 3, 2)
+    seen = observations(generator, 3, 2, names=make().interface.features)
     if not np.array_equal(play(make(), seen), play(make(), seen)):
         yield "expected two controllers that are made alike to act alike; is their randomness seeded?"
 
 
 def reset_forgets(make: Make, load: Load, generator: np.random.Generator) -> Iterator[str]:
     """What was observed before a reset has no effect after it."""
-    controller, seen = make(), observations(generator, 3, 2, LONG)
+    controller, seen = make(), observations(generator, 3, 2, LONG, names=make().interface.features)
     expected = play(make(), seen)
     for size in ((3, 2), (2, 4)):
-        play(controller, observations(generator, *size, LONG))
+        play(controller, observations(generator, *size, LONG, names=make().interface.features))
         if not np.array_equal(play(controller, seen), expected):
             yield f"expected reset to forget an episode of [runs, groups] = {size}"
 
 
 def saved_and_loaded(make: Make, load: Load, generator: np.random.Generator) -> Iterator[str]:
     """A loaded controller goes on as the saved one does; one with nothing to save says so by a TypeError."""
-    controller, seen = make(), observations(generator, 3, 2)
+    controller, seen = make(), observations(generator, 3, 2, names=make().interface.features)
     play(controller, seen)
     controller.learn(np.ones(3), np.zeros(3, bool))
     with tempfile.TemporaryDirectory() as folder:
@@ -148,10 +162,10 @@ def resumed(make: Make, load: Load, generator: np.random.Generator) -> Iterator[
     controller, other = make(), make()
     if not controller.learns:
         return
-    seen = observations(generator, 3, 2, 2 * LONG)
+    seen = observations(generator, 3, 2, 2 * LONG, names=make().interface.features)
     play(controller, seen[:LONG])
     controller.learn(np.ones(3), np.zeros(3, bool))
-    state = {name: np.copy(value) for name, value in controller.state_dict().items()}
+    state = copy.deepcopy(controller.state_dict())
     other.reset(3, 2)
     other.load_state_dict(state)
     for view in seen[LONG:]:
@@ -166,7 +180,7 @@ def bad_rewards(make: Make, load: Load, generator: np.random.Generator) -> Itera
     if not controller.learns:
         return
     for reward in (np.nan, np.inf, -np.inf, 1.0):
-        action = play(controller, observations(generator, 3, 2))
+        action = play(controller, observations(generator, 3, 2, names=make().interface.features))
         if not (np.abs(action) <= 1.0).all():
             yield f"expected numbers in [-1, 1] after bad rewards; received {action.min()} to {action.max()}"
             return
@@ -175,7 +189,7 @@ def bad_rewards(make: Make, load: Load, generator: np.random.Generator) -> Itera
 
 def neutral_untrained(make: Make, load: Load, generator: np.random.Generator) -> Iterator[str]:
     """Where it promises so, every action before the first `learn` is exactly 0."""
-    if make().neutral_untrained and play(make(), observations(generator, 3, 2)).any():
+    if make().neutral_untrained and play(make(), observations(generator, 3, 2, names=make().interface.features)).any():
         yield "expected actions of exactly 0 before anything was learned, as neutral_untrained promises"
 
 
@@ -184,7 +198,9 @@ def learning(make: Make, load: Load, generator: np.random.Generator) -> Iterator
     controller = make()
     if not controller.learns:
         return
-    rewards = [_episode(controller, observations(generator, 8, 2)) for _ in range(EPISODES)]
+    rewards = [
+        _episode(controller, observations(generator, 8, 2, names=make().interface.features)) for _ in range(EPISODES)
+    ]
     late, neutral = np.mean(rewards[-EPISODES // 10 :]), -(0.5**2)
     if late < 0.5 * neutral:
         yield f"expected a mean reward of at least {0.5 * neutral} after {EPISODES} episodes; received {late:.3f}"

@@ -1,4 +1,4 @@
-"""The command line: `optcontrol train`, `compare`, `benchmark`, `plot`, `playground` and `list`."""
+"""The command line: `optcontrol train`, `compare`, `benchmark`, `plot`, `card`, `playground` and `list`."""
 
 from __future__ import annotations
 
@@ -8,103 +8,178 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-from agents import benchmark
+from agents import benchmark, card, plot
+from agents.arguments import Parser, add_version, among, check_folder, check_numbers, check_unread, run
+from agents.describe import describe
 from agents.playground import launch
-from agents.run_folder import read_fields
+from agents.registry import names
+from agents.training.run_folder import SETTINGS, holds_run, read_fields
 from optenv import tasks
-from optenv.benchmark.compare import REFERENCE, check_case
-from optenv.benchmark.suites import Case, Suite, get_suite
+from optenv.benchmark.driver import Workers
+from optenv.benchmark.methods import BASELINES, REFERENCE, BenchmarkMethod
+from optenv.benchmark.report import write_comparison
+from optenv.benchmark.suites import SUITES, Case, Suite, check_case
+from optenv.benchmark.whole import open_store, run_suite
 from optenv.control.features import FEATURES
-from optenv.control.knobs import KNOBS
-from optenv.errors import unknown_name
+from optenv.control.knobs import CONTROLS, KNOBS, check_control, check_movable
+from optenv.inner.layout import GROUPINGS
 from optenv.inner.optimizers import OPTIMIZERS
+from optenv.registry import Registry
 from optenv.rewards import REWARDS
 
-# Who trains an agent, where it is not reinforcement learning; a module with train, read_settings and from_options.
-TRAININGS = {"garo": "agents.garo.training", "opt2vec": "agents.opt2vec.training"}
-REINFORCEMENT = "agents.training"
+REINFORCEMENT = "agents.training.reinforcement"
+# Who trains an agent: a module with train, read_settings and from_options.
+AGENTS = Registry(
+    "agent",
+    {
+        **dict.fromkeys(("ppo", "recurrent_ppo", "sac", "td3"), REINFORCEMENT),
+        "garo": "agents.training.garo.recipe",
+        "opt2vec": "agents.training.opt2vec.recipe",
+    }.items(),
+)
+# Options that a training reads; reinforcement learning reads them all.
+COMMON = ("agent", "task", "seed", "suite", "workers", "out", "overwrite")
+READ = {"garo": (*COMMON, "hindsight"), "opt2vec": (*COMMON, "optimizer", "rollouts")}
+RESUMED = ("resume", "suite", "workers")  # options of a training that goes on; the others are its own
 Options = tuple[tuple[str, float], ...]
-_TORCH_NAMES = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop", "adagrad": "Adagrad"}
+BESIDE = (REFERENCE, "constant", "warmup_cosine")  # what a trained controller is evaluated beside
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; a user's mistake becomes one line and exit status 2."""
-    parser = argparse.ArgumentParser("optcontrol", description="Controllers for optimizers.")
-    commands = parser.add_subparsers(required=True, metavar="command")
+    """Run the command line; what it returns is the exit status, see `agents.arguments.run`."""
+    parser = Parser("optcontrol", description="Controllers for optimizers.")
+    add_version(parser)
+    commands = parser.add_subparsers(required=True, metavar="command", dest="command")
     add_train(commands.add_parser("train", help="train a controller and evaluate it"))
     add_compare(commands.add_parser("compare", help="run controllers side by side"))
     benchmark.add_options(commands.add_parser("benchmark", help="judge controllers against tuned and untuned methods"))
-    add_plot(commands.add_parser("plot", help="draw a controlled optimizer's trace, or a training's curves"))
+    plot.add_options(commands.add_parser("plot", help="draw a controlled optimizer's trace, or a training's curves"))
+    card.add_options(commands.add_parser("card", help="write a model card beside a controller file"))
     launch.add_options(commands.add_parser("playground", help="look at optimizers and controllers in a browser"))
     listing = commands.add_parser("list", help="list tasks, optimizers, knobs, features, rewards and controllers")
+    listing.add_argument("name", nargs="?", default=None, metavar="NAME", help="describe this one; default: list all")
     listing.set_defaults(run=_list)
     return run(parser, arguments)
 
 
-def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> int:
-    """Parse and run a command."""
-    options = parser.parse_args(arguments)
-    try:
-        options.run(options)
-    except (ValueError, FileNotFoundError, ImportError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        hint = "; go on with --resume" if "resume" in options else ""
-        print(f"\n{parser.prog}: interrupted{hint}", file=sys.stderr)
-        return 130
-    return 0
-
-
 def add_train(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Give `parser` the options of a training; the defaults train PPO on the synthetic train split."""
-    known = ", ".join(("ppo", "recurrent_ppo", "sac", "td3", *TRAININGS))
-    parser.add_argument("--agent", default="ppo", help=f"{known} (default: %(default)s)")
-    parser.add_argument("--task", nargs="*", default=[], metavar="NAME", help="default: the train split")
-    parser.add_argument("--optimizer", nargs="+", default=None, metavar="NAME",
-                        help="base optimizers; a repeated one is drawn more often (default: the agent's)")  # fmt: skip
-    parser.add_argument("--knobs", nargs="*", default=["scale"], metavar="NAME", help="default: scale")
-    parser.add_argument("--control", default="relative", help="absolute or relative (default: %(default)s)")
-    parser.add_argument("--first-update", type=float, default=0.01, metavar="RATIO",
-                        help="of the weights' norm; 0 starts from the base rate (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--lr", nargs="*", type=float, default=[1e-3], help="base rate, or range")
-    parser.add_argument("--reward", default="tempered_decrease", help="see `optcontrol list` (default: %(default)s)")
-    parser.add_argument("--rollouts", type=int, default=None,
-                        help="length of the training; of garo generations, of opt2vec meta-steps")  # fmt: skip
-    parser.add_argument("--hindsight", type=int, default=None, metavar="TASKS",
-                        help="tasks in each round of a teacher with hindsight (default: ppo 0, garo 280)")  # fmt: skip
-    parser.add_argument("--generations", type=int, default=None,
-                        help="of evolution, which goes on where reinforcement learning ends (default: 0)")  # fmt: skip
+    parser.add_argument("--agent", default="ppo", metavar="NAME", help=f"{among(AGENTS)} (default: %(default)s)")
+    parser.add_argument(
+        "--task", nargs="+", default=[], metavar="NAME", help="see `optcontrol list` (default: synthetic families)"
+    )
+    parser.add_argument(
+        "--optimizer",
+        nargs="+",
+        default=None,
+        metavar="NAME",
+        help=f"base optimizers, of {among(OPTIMIZERS)}; a repeated one is drawn more often (default: the agent's)",
+    )
+    parser.add_argument(
+        "--knobs", nargs="+", default=["scale"], metavar="NAME", help=f"of {among(KNOBS)} (default: scale)"
+    )
+    parser.add_argument(
+        "--control", default="relative", metavar="NAME", help=f"{among(CONTROLS)} (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--first-update",
+        type=float,
+        default=0.01,
+        metavar="RATIO",
+        help="of the model's update over its weights; 0 starts from the base rate (default: %(default)s)",
+    )
+    parser.add_argument("--lr", nargs="+", type=float, default=[1e-3], metavar="RATE", help="base rate, or range")
+    parser.add_argument(
+        "--reward", default="tempered_decrease", metavar="NAME", help=f"{among(REWARDS)} (default: %(default)s)"
+    )
+    parser.add_argument("--rollouts", type=int, default=None, help="length of the training; of opt2vec meta-steps")
+    parser.add_argument(
+        "--hindsight",
+        type=int,
+        default=None,
+        metavar="TASKS",
+        help="tasks in each round of a teacher with hindsight (default: ppo 0, garo 280)",
+    )
+    parser.add_argument(
+        "--from-scratch", action="store_true", help="begin with random weights, without imitating a schedule first"
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of everything (default: %(default)s)")
     parser.add_argument(
-        "--suite", default="held_out", help="what the controller is evaluated on (default: %(default)s)"
+        "--suite",
+        default="held_out",
+        metavar="NAME",
+        help=f"what the controller is evaluated on: {among(SUITES)} (default: %(default)s)",
     )
     parser.add_argument("--out", type=Path, default=None, help="run folder (default: runs/AGENT-SEED)")
+    parser.add_argument("--overwrite", action="store_true", help="begin anew in a folder that holds a run")
     parser.add_argument(
         "--resume", type=Path, default=None, metavar="RUN", help="go on from this run folder's checkpoint"
     )
-    parser.set_defaults(run=_train)
+    parser.set_defaults(run=_train, go_on=_go_on, usual=parser.parse_args([]))
     return parser
 
 
 def _train(options: argparse.Namespace) -> None:
-    from agents.registry import load
-    from agents.report import evaluate, write_report
-
-    get_suite(options.suite)  # a wrong name is to be known before the training
-    folder = options.resume or options.out or Path("runs") / f"{options.agent}-{options.seed}"
-    training = _training(_agent_of(folder) if options.resume else options.agent)
+    suite, folder = _check_train(options), _folder(options)
+    training = import_module(AGENTS[_agent_of(folder) if options.resume else options.agent])
     settings = training.read_settings(folder) if options.resume else training.from_options(options)
+    if holds_run(folder) and not (options.resume or options.overwrite):
+        raise ValueError(f"{folder}: holds a run; go on with --resume {folder}, or begin anew with --overwrite")
+    suite = _on(suite, *settings.base)
+    for case in suite.cases:
+        check_movable(getattr(settings, "knobs", ()), case.optimizer, OPTIMIZERS[case.optimizer].hyperparameters)
+    check_folder(folder)
     path = training.train(settings, folder, resume=options.resume is not None)
     print(f"\nThe controller is in {path}; it is evaluated on tasks it was never trained on.")
     name, hyper = settings.base
-    suite = _on(get_suite(options.suite), name, hyper)
-    rows = evaluate(load(path), suite, workers=max(1, options.workers))
-    print("\n" + write_report(rows, folder, optimizer=_TORCH_NAMES.get(name, name)))
+    methods = [*(BASELINES[name] for name in BESIDE), *benchmark.controllers([str(path)])]
+    print("\n" + _compared(suite, methods, folder / "evaluation", options.workers))
     print(f"Table, CSV and picture are in {folder}. Use it so:\n{_usage(path, name, hyper)}")
+
+
+def _check_train(options: argparse.Namespace) -> Suite:
+    """Check all that can be known before a training, and return the suite that follows it.
+
+    Raises:
+      ValueError: if a name is unknown, a number out of range, or an option of no effect.
+    """
+    check_numbers(options)
+    if options.resume:
+        check_unread(options, options.usual, RESUMED, "a training that is resumed has its own settings and")
+    named: dict[str, list[str]] = {"agent": [options.agent], "optimizer": options.optimizer or []}
+    named |= {"knobs": options.knobs, "reward": [options.reward]}
+    for registry, name in ((AGENTS, "agent"), (OPTIMIZERS, "optimizer"), (KNOBS, "knobs"), (REWARDS, "reward")):
+        _ = [registry[each] for each in named[name]]
+    _ = check_control(options.control), [tasks.get(name) for name in options.task]
+    if options.agent in READ:
+        check_unread(options, options.usual, READ[options.agent], f"the training of {options.agent}")
+    if options.from_scratch and options.hindsight is not None:
+        raise ValueError("--hindsight: a training from scratch has no teacher; leave it out, or --from-scratch")
+    if options.agent == "garo" and options.hindsight == 0:
+        raise ValueError("--hindsight: expected positive numbers for garo, whose teacher needs it; received 0")
+    return SUITES[options.suite]
+
+
+def _folder(options: argparse.Namespace) -> Path:
+    """Return the run folder of a training."""
+    return options.resume or options.out or Path("runs") / f"{options.agent}-{options.seed}"
+
+
+def _go_on(options: argparse.Namespace) -> str:
+    """Say how to go on with a training that was interrupted."""
+    folder = _folder(options)
+    return f"go on with --resume {folder}" if (folder / SETTINGS).is_file() else "there is nothing to resume yet"
+
+
+def _compared(
+    suite: Suite, methods: Sequence[BenchmarkMethod], path: Path, jobs: int, reference: str = REFERENCE
+) -> str:
+    """Run methods on a suite, write what came of it beside `path`, and return the report."""
+    with open_store(path.parent) as store:
+        results = run_suite(suite, methods, store, Workers(jobs=jobs), reference=reference)
+    return write_comparison(results, path)
 
 
 def _on(suite: Suite, optimizer: str, options: Options) -> Suite:
@@ -116,60 +191,58 @@ def _on(suite: Suite, optimizer: str, options: Options) -> Suite:
 
 def add_compare(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Give `parser` the options of a comparison; what is left out is the suite's."""
-    parser.add_argument("--controllers", nargs="+", required=True, metavar="NAME",
-                        help="names (see `optcontrol list`) or policy files")  # fmt: skip
-    parser.add_argument("--suite", default="held_out", help="tasks, budgets, base rates, seeds (default: %(default)s)")
-    parser.add_argument("--task", nargs="*", default=[], metavar="NAME", help="in place of the suite's")
+    parser.add_argument(
+        "--controllers", nargs="+", required=True, metavar="NAME", help=f"policy files, or names of {among(names())}"
+    )
+    parser.add_argument(
+        "--suite",
+        default="held_out",
+        metavar="NAME",
+        help=f"tasks, budgets, base rates, seeds: {among(SUITES)} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--task", nargs="+", default=[], metavar="NAME", help="in place of the suite's; see `optcontrol list`"
+    )
     parser.add_argument("--steps", type=int, default=None, help="budget; default: the suite's for this task, or 200")
-    parser.add_argument("--lr", nargs="*", type=float, default=[], metavar="RATE", help="base rates")
+    parser.add_argument("--lr", nargs="+", type=float, default=[], metavar="RATE", help="base rates")
     parser.add_argument("--seeds", type=int, default=None, help="number of paired seeds")
-    parser.add_argument("--optimizer", default="adamw", metavar="NAME", help="default: %(default)s")
-    parser.add_argument("--groups", default="layer", help="layer or model (default: %(default)s)")
-    parser.add_argument("--reference", default="tuned", metavar="NAME",
-                        help="what losses are divided by: tuned, or a controller (default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--optimizer", default="adamw", metavar="NAME", help=f"{among(OPTIMIZERS)} (default: %(default)s)"
+    )
+    parser.add_argument("--groups", default="layer", metavar="NAME", help=f"{among(GROUPINGS)} (default: %(default)s)")
+    parser.add_argument(
+        "--reference",
+        default="tuned",
+        metavar="NAME",
+        help="what losses are divided by: tuned, or a controller (default: %(default)s)",
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("runs/comparison"), help="folder (default: %(default)s)")
-    parser.set_defaults(run=_compare)
+    parser.set_defaults(run=_compare, go_on=benchmark.go_on)
     return parser
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from agents.registry import load
-    from agents.report import run_suite, write_comparison
-
-    suite = _suite(options)
-    controllers = {name: load(name) for name in options.controllers}
-    if options.reference not in (REFERENCE, *controllers):
-        raise unknown_name("reference", options.reference, (REFERENCE, *controllers))
-    rows = run_suite(controllers, suite, tuned=options.reference == REFERENCE, workers=max(1, options.workers))
-    print("\n" + write_comparison(rows, options.out, options.reference))
+    check_numbers(options)
+    suite, wanted = _suite(options), list(dict.fromkeys(options.controllers))
+    methods = dict(zip(wanted, benchmark.controllers(wanted), strict=True))
+    if options.reference == REFERENCE:
+        methods = {REFERENCE: BASELINES[REFERENCE], **methods}
+    reference = Registry("reference", {REFERENCE: BASELINES[REFERENCE], **methods}.items())[options.reference]
+    benchmark.check_bases(wanted, suite.cases)
+    check_folder(options.out)
+    path = options.out / "comparison"
+    print("\n" + _compared(suite, list(methods.values()), path, options.workers, reference.name))
     print(f"Table, CSV and picture are in {options.out}.")
-
-
-def add_plot(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Give `parser` what is to be drawn."""
-    parser.add_argument("recorded", type=Path, metavar="RUN", help="a trace (.jsonl), or the folder of a training")
-    parser.add_argument("--out", type=Path, default=None, metavar="PNG", help="default: beside RUN's file, or in it")
-    parser.set_defaults(run=_plot)
-    return parser
-
-
-def _plot(options: argparse.Namespace) -> None:
-    from agents.plot import plot
-
-    print(f"The picture is in {plot(options.recorded, options.out)}.")
 
 
 def _suite(options: argparse.Namespace) -> Suite:
     """Return the suite asked for, with what the options put in its place.
 
     Raises:
-      ValueError: if a number is not positive, or a name unknown.
+      ValueError: if a name is unknown.
     """
-    suite = get_suite(options.suite)
-    for name, numbers in {"--steps": [options.steps], "--seeds": [options.seeds], "--lr": options.lr}.items():
-        if any(number is not None and not 0 < number < float("inf") for number in numbers):
-            raise ValueError(f"{name}: expected positive numbers; received {numbers}")
+    suite = SUITES[options.suite]
     budgets = {case.task: case.total for case in suite.cases}
     cases = tuple(
         Case(task, options.steps or budgets.get(task, 200), options.optimizer, options.groups)
@@ -181,17 +254,14 @@ def _suite(options: argparse.Namespace) -> Suite:
     return replace(suite, cases=cases, rates=rates, num_seeds=options.seeds or suite.num_seeds)
 
 
-def _training(agent: str) -> Any:
-    return import_module(TRAININGS.get(agent, REINFORCEMENT))
-
-
 def _agent_of(folder: Path) -> str:
     """Return the agent of a run folder."""
     return str(read_fields(folder).get("agent"))
 
 
 def _usage(path: Path, optimizer: str, options: Options) -> str:
-    name = f"torch.optim.{_TORCH_NAMES[optimizer]}" if optimizer in _TORCH_NAMES else optimizer
+    torch_name = OPTIMIZERS[optimizer].torch_name
+    name = f"torch.optim.{torch_name}" if torch_name else optimizer
     arguments = "".join(f", {key}={value:g}" for key, value in options)
     return (
         "\n    import agents, optenv, torch\n"
@@ -202,12 +272,15 @@ def _usage(path: Path, optimizer: str, options: Options) -> str:
 
 
 def _list(options: argparse.Namespace) -> None:
-    from agents.registry import names
-
+    if options.name is not None:
+        print(describe(options.name))
+        return
     sections = {
         "tasks to train on": tasks.names("train"),
         "held-out tasks": tasks.names("held_out"),
         "base optimizers": list(OPTIMIZERS),
+        "agents to train": list(AGENTS),
+        "suites": {name: suite.why for name, suite in SUITES.items()},
         "knobs": {name: knob.why for name, knob in KNOBS.items()},
         "features": {name: feature.why for name, feature in FEATURES.items()},
         "rewards": {name: reward.why for name, reward in REWARDS.items()},
@@ -218,3 +291,7 @@ def _list(options: argparse.Namespace) -> None:
         for name in entries:
             why = entries[name] if isinstance(entries, dict) else ""
             print(f"  {name:22} {why}".rstrip())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

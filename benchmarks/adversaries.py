@@ -18,12 +18,20 @@ import numpy as np
 import torch
 
 from optenv import tasks
-from optenv.benchmark.run import constant, make_trainer, run_controller, run_schedule
+from optenv.benchmark.run import constant, run_controller, run_schedule
 from optenv.control.controller import Controller, Interface
-from optenv.control.guard import Guard
+from optenv.inner.trainer import make_trainer
 
-TASKS = ("breast_cancer", "wine", "diabetes", "friedman", "digits_mlp", "digits_autoencoder", "teacher_student_wide",
-         "matrix_completion:0")  # fmt: skip
+TASKS = (
+    "breast_cancer",
+    "wine",
+    "diabetes",
+    "friedman",
+    "digits_mlp",
+    "digits_autoencoder",
+    "teacher_student_wide",
+    "matrix_completion:0",
+)
 RATES = (1e-3, 3e-3, 1e-2)
 SEEDS, TUNING_SEEDS = np.arange(20, 25), np.arange(90, 92)
 STEPS = 300
@@ -67,7 +75,7 @@ def measure(task: str, seeds: np.ndarray, steps: int) -> list[dict[str, Any]]:
         for kind in KINDS:
             for guarded in (False, True):
                 adversary = Adversary(kind, control)
-                loss = run_controller(trainer, Guard(adversary) if guarded else adversary, seeds, rates, steps).loss
+                loss = run_controller(trainer, adversary, seeds, rates, steps, guard=guarded).loss
                 broken = np.isfinite(base) & ~np.isfinite(loss)
                 row = {"task": task, "rate": float(rates[0]), "kind": kind, "control": control, "guarded": guarded}
                 rows.append(row | {"ratio": _mean(loss) / _mean(base), "lost": int(broken.sum())})

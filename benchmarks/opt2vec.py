@@ -15,16 +15,18 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from scipy.stats import gmean
 from tqdm import tqdm
 
 import agents
 import optenv
-from agents.opt2vec import LightweightOpt2VecOptimizer
+from agents import LightweightOpt2VecOptimizer
 from optenv import tasks
-from optenv.benchmark.compare import geometric_mean, tune
-from optenv.benchmark.run import constant, make_trainer, run_controller, run_schedule
-from optenv.benchmark.suites import get_suite
+from optenv.benchmark.run import constant, run_controller, run_schedule
+from optenv.benchmark.suites import SUITES
+from optenv.benchmark.tuning import tune
 from optenv.control.controller import Controller
+from optenv.inner.trainer import make_trainer
 
 STEPS = 200
 BASE_RATE = 1e-3
@@ -81,7 +83,7 @@ def inference_time() -> float:
     """Return microseconds from a window of the past to the actions of two groups."""
     policy = agents.load("opt2vec")
     policy.reset(1, 2)
-    window = np.random.default_rng(0).normal(size=policy.history.window.shape).astype(np.float32).reshape(1, 2, -1)
+    window = np.random.default_rng(0).normal(size=policy.window.values.shape).astype(np.float32).reshape(1, 2, -1)
     heads, bias = policy.file.tensors["head_weight"].T, policy.file.tensors["head_bias"]
     times = []
     for _ in range(50):
@@ -110,14 +112,14 @@ def worth(controllers: dict[str, Controller], suite_name: str, num_seeds: int) -
     """Return, for each task, Adam's best constant rate and every controller's loss over Adam's at that rate."""
     rows = []
     seeds = np.arange(num_seeds)
-    for case in tqdm(get_suite(suite_name).cases, desc="held out"):
+    for case in tqdm(SUITES[suite_name].cases, desc="held out"):
         trainer = make_trainer(tasks.get(case.task), "adam", case.grouping)
-        rate = tune(trainer, constant, case.total)
+        rate = tune(trainer, constant, case.total)["final"]
         adam = run_schedule(trainer, constant, seeds, np.full(num_seeds, rate), case.total).loss
         ratios = []
         for controller in controllers.values():
             loss = run_controller(trainer, controller, seeds, np.full(num_seeds, BASE_RATE), case.total).loss
-            ratios.append(geometric_mean(loss / adam))
+            ratios.append(gmean(loss / adam))
         rows.append((case.task, rate, ratios))
     return rows
 
@@ -149,7 +151,7 @@ def main() -> None:
     print(f"\n| task | best rate | {' | '.join(controllers)} |\n" + "| --- " * (len(controllers) + 2) + "|")
     for task, rate, ratios in rows:
         print(f"| {task} | {rate:.1e} | " + " | ".join(f"{ratio:.2f}" for ratio in ratios) + " |")
-    means = [geometric_mean(np.array(column)) for column in zip(*(ratios for *_, ratios in rows), strict=True)]
+    means = [gmean(np.array(column)) for column in zip(*(ratios for *_, ratios in rows), strict=True)]
     print("| **geometric mean** | | " + " | ".join(f"**{mean:.2f}**" for mean in means) + " |")
 
 

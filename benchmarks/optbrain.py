@@ -4,8 +4,9 @@
 
 Losses: for every task the rate of the base optimizer, Adam at a constant rate, is tuned over 15 log-uniform
 rates on seeds of its own; then five fresh seeds run at a tenth of that rate, at it, and at ten times it,
-without the brain and with one that begins neutral and learns within the run. Equal seeds have equal weights
-and minibatches. Time is CPU time, of one run on one thread.
+without the brain and with one that begins neutral and learns within the run, under the guard: the decisions of
+`OptBrain(base, total_steps=...)`, as tests/agents/test_drop_ins.py holds. Equal seeds have equal weights and
+minibatches. Time is CPU time, of one run on one thread.
 """
 
 from __future__ import annotations
@@ -14,21 +15,32 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import gmean
 from torch import nn
 
-from agents.optbrain import OptBrain, OptBrainController
+from agents import OptBrain
+from agents.policies.optbrain.controller import OptBrainController
 from optenv import tasks
-from optenv.benchmark.compare import geometric_mean, tune
-from optenv.benchmark.run import constant, make_trainer, run_controller, run_schedule
+from optenv.benchmark.run import constant, run_controller, run_schedule
+from optenv.benchmark.tuning import tune
+from optenv.inner.trainer import make_trainer
 
-TASKS = ("digits_mlp", "digits_autoencoder", "breast_cancer", "wine", "diabetes", "friedman",
-         "teacher_student_wide", "char_gru")  # fmt: skip
+TASKS = (
+    "digits_mlp",
+    "digits_autoencoder",
+    "breast_cancer",
+    "wine",
+    "diabetes",
+    "friedman",
+    "teacher_student_wide",
+    "char_gru",
+)
 FACTORS = np.array([0.1, 1.0, 10.0])
 NUM_SEEDS = 5
 TOTAL = 1000
@@ -38,22 +50,22 @@ Array = np.ndarray
 Row = dict[str, Any]
 
 
-def measure_task(name: str, *, tell_total: bool = True) -> Row:
+def measure_task(name: str, *, reveal_budget: bool = True) -> Row:
     """Return a task's final losses over those of the tuned rate, geometric means over the seeds, by base rate."""
     task = tasks.get(name)
     assert isinstance(task, tasks.Task)
     trainer = make_trainer(task, "adam")
-    rate = tune(trainer, constant, TOTAL)
+    rate = tune(trainer, constant, TOTAL)["final"]
     seeds, rates = np.tile(np.arange(NUM_SEEDS), len(FACTORS)), rate * np.repeat(FACTORS, NUM_SEEDS)
     alone = _by_rate(run_schedule(trainer, constant, seeds, rates, TOTAL).loss)
-    steered = run_controller(trainer, OptBrainController(), seeds, rates, TOTAL, tell_total=tell_total).loss
+    steered = run_controller(trainer, OptBrainController(), seeds, rates, TOTAL, reveal_budget=reveal_budget).loss
     return {"task": name, "rate": rate, "alone": alone / alone[1], "brain": _by_rate(steered) / alone[1]}
 
 
 def _by_rate(loss: Array) -> Array:
     """Return geometric means over the seeds, [3]; a diverged run counts as a loss of 1e6."""
     loss = np.clip(loss, 1e-30, 1e6).reshape(len(FACTORS), NUM_SEEDS)
-    return np.array([geometric_mean(losses) for losses in loss])
+    return np.array([gmean(losses) for losses in loss])
 
 
 def gap_closed(row: Row) -> Array:
@@ -63,13 +75,15 @@ def gap_closed(row: Row) -> Array:
     return np.where(gap > LEAST_GAP, closed / np.maximum(gap, LEAST_GAP), np.nan)
 
 
-def report_losses(names: list[str], tell_total: bool) -> list[Row]:
+def report_losses(names: list[str], reveal_budget: bool) -> list[Row]:
     """Measure and print the table of losses."""
-    print("| task | tuned rate | alone at 0.1x | with brain | alone at 10x | with brain | brain at 1x | closed at 0.1x"
-          " | closed at 10x |\n" + "| --- " * 9 + "|")  # fmt: skip
+    print(
+        "| task | tuned rate | alone at 0.1x | with brain | alone at 10x | with brain | brain at 1x | closed at 0.1x"
+        " | closed at 10x |\n" + "| --- " * 9 + "|"
+    )
     rows = []
     for name in names:
-        row = measure_task(name, tell_total=tell_total)
+        row = measure_task(name, reveal_budget=reveal_budget)
         rows.append(row)
         alone, brain, closed = row["alone"], row["brain"], gap_closed(row)
         cells = [f"{x:.3g}" for x in (row["rate"], alone[0], brain[0], alone[2], brain[2])]
@@ -77,7 +91,7 @@ def report_losses(names: list[str], tell_total: bool) -> list[Row]:
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
     tuned = np.array([row["brain"][1] for row in rows])
     closed = np.nanmedian(np.stack([gap_closed(row) for row in rows]), axis=0)
-    print(f"\nbase rate tuned: geometric mean {geometric_mean(tuned):.3f}, worst task {tuned.max():.3f}")
+    print(f"\nbase rate tuned: geometric mean {gmean(tuned):.3f}, worst task {tuned.max():.3f}")
     print(f"log gap closed, median over tasks with one: {closed[0]:.2f} at a tenth, {closed[1]:.2f} at ten times")
     return rows
 
@@ -86,6 +100,14 @@ def perceptron(widths: tuple[int, ...]) -> nn.Sequential:
     """Build a perceptron with ReLU between its layers."""
     layers = [m for a, b in zip(widths[:-1], widths[1:], strict=True) for m in (nn.Linear(a, b), nn.ReLU())]
     return nn.Sequential(*layers[:-1])
+
+
+def size_of(state: Any) -> int:
+    """Return the bytes of the tensors in a nested state."""
+    if isinstance(state, torch.Tensor):
+        return state.numel() * state.element_size()
+    nested = state.values() if isinstance(state, dict) else state if isinstance(state, list) else ()
+    return sum(map(size_of, nested))
 
 
 def measure_size() -> Row:
@@ -98,91 +120,79 @@ def measure_size() -> Row:
             for p in (p for layer in layers for p in layer.parameters()):
                 p.grad = torch.randn_like(p)
             optimizer.step(loss=1.0)
-        state = optimizer.state_dict()["brain"]
+        state = optimizer.state_dict()["control"]
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "brain.npz"
             optimizer.save(path)
-            found[str(width)] = (sum(t.numel() * t.element_size() for t in state.values()), path.stat().st_size)
+            found[str(width)] = (size_of(state), path.stat().st_size)
     for size, (memory, file) in found.items():
         print(f"{GROUPS} groups, layers of {size} x {size}: state {memory / 1e3:.1f} kB, file {file / 1e3:.1f} kB")
     return found
 
 
 class Timed:
-    """An optimizer that counts the CPU time within its step."""
+    """A function that counts the CPU time within it."""
 
-    def __init__(self, base: Any):
-        """Wrap `base`."""
-        self.base, self.param_groups, self.nanoseconds = base, base.param_groups, 0
+    def __init__(self, function: Callable[[], Any]):
+        """Wrap `function`."""
+        self._function, self.nanoseconds = function, 0
 
-    def step(self) -> None:
-        """Step the base optimizer."""
+    def __call__(self) -> None:
+        """Call it."""
         start = time.thread_time_ns()
-        self.base.step()
+        self._function()
         self.nanoseconds += time.thread_time_ns() - start
+
+    def around(self, call: Callable[..., Any], **arguments: float) -> int:
+        """Return the nanoseconds of `call` outside this function, which is called within it."""
+        before, start = self.nanoseconds, time.thread_time_ns()
+        call(**arguments)
+        return time.thread_time_ns() - start - (self.nanoseconds - before)
 
 
 def measure_time(widths: tuple[int, ...], batch: int, steps: int) -> Row:
-    """Return the CPU time of the brain's own code over that of the whole training step, in a run of 1,000 steps.
+    """Return the CPU time of the drop-in's own code over that of the whole training step, in a run of 1,000 steps.
 
-    A look at the gradients costs more than the steps between; medians of both are weighted by their number.
-    What it costs to read the clock around an optimizer that does nothing is taken off.
+    The first and the last step of a control step, which decide and sum up, cost more than those between; so it is the
+    mean over a control step of the medians of its steps. What it costs to read the clock around an optimizer that does
+    nothing is taken off.
     """
     torch.manual_seed(0)
-    model, nothing = perceptron(widths), Timed(Nothing())
-    timed = Timed(torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True))
-    optimizer: Any = OptBrain(timed)
+    model, nothing = perceptron(widths), Timed(lambda: None)
+    base = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
+    timed = Timed(base.step)
+    base.step = timed  # type: ignore[method-assign, assignment]
+    optimizer: Any = OptBrain(base, total_steps=TOTAL)
     x, y = torch.randn(batch, widths[0]), torch.randint(widths[-1], (batch,))
-    plain: list[int] = []
-    looks: list[int] = []
+    own: list[int] = []
     clock: list[int] = []
     whole: list[int] = []
-    for _ in range(steps):
+    for _ in range(min(steps, TOTAL)):
         start = time.thread_time_ns()
         loss = nn.functional.cross_entropy(model(x), y)
         loss.backward()
-        value, look = loss.item(), optimizer._since_look == 0
-        inside = _inside(timed, optimizer.step, loss=value)
+        value = loss.item()
+        own.append(timed.around(optimizer.step, loss=value))
         optimizer.zero_grad()
         whole.append(time.thread_time_ns() - start)
-        (looks if look else plain).append(inside)
-        clock.append(_inside(nothing, nothing.step))
-    number = 1 + sum(look_at < TOTAL for look_at in _looks())
-    own = (np.median(plain) * (TOTAL - number) + np.median(looks) * number) / TOTAL - np.median(clock)
-    result = {"parameters": sum(p.numel() for p in model.parameters()), "looks": number,
-              "look_microseconds": float(np.median(looks) - np.median(clock)) / 1e3,
-              "between_microseconds": float(np.median(plain) - np.median(clock)) / 1e3,
-              "step_microseconds": float(np.median(whole)) / 1e3,
-              "share": float(own / np.median(whole))}  # fmt: skip
-    print(f"{result['parameters']} parameters, batch {batch}: {own / 1e3:.1f} of {result['step_microseconds']:.0f} "
-          f"microseconds, {100 * result['share']:.3f} % ({number} looks of {result['look_microseconds']:.0f}, "
-          f"{result['between_microseconds']:.1f} between them; {optimizer!r})")  # fmt: skip
+        clock.append(nothing.around(nothing))
+    every = optimizer.steps_per_action
+    microseconds = (np.median(np.reshape(own, (-1, every)), axis=0) - np.median(clock)) / 1e3
+    between, step = float(np.median(microseconds[1:-1])), float(np.median(whole)) / 1e3
+    result = {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "steps_per_action": every,
+        "decision_microseconds": float(microseconds[[0, -1]].sum()) - 2.0 * between,
+        "between_microseconds": between,
+        "step_microseconds": step,
+        "share": float(microseconds.mean()) / step,
+    }
+    print(
+        f"{result['parameters']} parameters, batch {batch}: {microseconds.mean():.1f} of {step:.0f} microseconds, "
+        f"{100 * result['share']:.3f} % (a decision every {every} steps of {result['decision_microseconds']:.0f} "
+        f"microseconds, {between:.1f} in every step)"
+    )
     return result
-
-
-class Nothing:
-    """An optimizer that does nothing."""
-
-    param_groups: tuple[Any, ...] = ()
-
-    def step(self) -> None:
-        """Do nothing."""
-
-
-def _inside(timed: Timed, step: Callable[..., Any], **arguments: float) -> int:
-    """Return the nanoseconds of `step` outside the step that is timed within it."""
-    before, start = timed.nanoseconds, time.thread_time_ns()
-    step(**arguments)
-    return time.thread_time_ns() - start - (timed.nanoseconds - before)
-
-
-def _looks() -> Iterator[int]:
-    """Yield the steps, after the first, at which a brain with its default settings looks, up to `TOTAL`."""
-    brain = OptBrain(None, n_groups=1)
-    for step in range(TOTAL):
-        brain.finish_step()
-        if brain._since_look == 0:
-            yield step + 1
 
 
 def main() -> None:
@@ -190,7 +200,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", default=["loss", "size", "time"], choices=["loss", "size", "time"])
     parser.add_argument("--tasks", nargs="*", default=list(TASKS), metavar="NAME")
-    parser.add_argument("--unknown-budget", action="store_true", help="the brain is not told the number of steps")
+    parser.add_argument("--unknown-budget", action="store_true", help="the brain does not observe the budget")
     parser.add_argument("--json", type=Path, default=None, metavar="FILE")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -198,7 +208,7 @@ def main() -> None:
     if "size" in options.only:
         found["size"] = measure_size()
     if "time" in options.only:
-        found["time"] = [measure_time((32, 64, 32, 10), 32, 2000), measure_time((1024,) * 4 + (1000,), 64, 150)]
+        found["time"] = [measure_time((32, 64, 32, 10), 32, 1000), measure_time((1024,) * 4 + (1000,), 64, 160)]
     if "loss" in options.only:
         found["loss"] = report_losses(options.tasks, not options.unknown_budget)
     if options.json is not None:

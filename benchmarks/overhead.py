@@ -19,8 +19,9 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import sys
 import time
-import tracemalloc
+import types
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -36,6 +37,8 @@ import optenv
 
 TOTAL = 2_000
 BLOCKS = 5  # into which a control step is divided; training with and without control take turns by the block
+# What a program shares among all its objects: no part of what one of them holds.
+CODE = (type, str, int, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.CodeType)
 LARGE, LARGE_ROUNDS = 10_000_000, 3  # parameters from which a step takes so long that fewer rounds must do
 
 
@@ -66,8 +69,10 @@ class Model:
         """Return the model and its parameter groups."""
         torch.manual_seed(0)  # a benchmark's own process
         layers = [nn.Linear(self.width, self.width) for _ in range(self.depth)]
-        groups = [{"params": [p for layer in part for p in layer.parameters()]}
-                  for part in np.array_split(np.array(layers, dtype=object), self.groups)]  # fmt: skip
+        groups = [
+            {"params": [p for layer in part for p in layer.parameters()]}
+            for part in np.array_split(np.array(layers, dtype=object), self.groups)
+        ]
         return nn.Sequential(*layers), groups
 
 
@@ -148,12 +153,17 @@ def measure(model: Model, controller: str, every: int, rounds: int) -> dict[str,
         took.append((seconds[id(alone)] / steps, seconds[id(controlled)] / steps))
     profile = np.median(controlled.control(every), axis=0)
     between = float(np.median(profile))
-    return {"parameters": model.parameters, "groups": model.groups, "every": every,
-            "step_ms": 1e3 * median(plain for plain, _ in took),
-            "share": float(profile.mean()) / median(steered for _, steered in took),
-            "step": median(steered / plain for plain, steered in took),
-            "between_us": 1e6 * between, "decision_us": 1e6 * float(profile.sum() - every * between),
-            "kilobytes": memory(model, controller)}  # fmt: skip
+    return {
+        "parameters": model.parameters,
+        "groups": model.groups,
+        "every": every,
+        "step_ms": 1e3 * median(plain for plain, _ in took),
+        "share": float(profile.mean()) / median(steered for _, steered in took),
+        "step": median(steered / plain for plain, steered in took),
+        "between_us": 1e6 * between,
+        "decision_us": 1e6 * float(profile.sum() - every * between),
+        "kilobytes": memory(model, controller),
+    }
 
 
 def memory(model: Model, controller: str) -> float:
@@ -165,51 +175,58 @@ def memory(model: Model, controller: str) -> float:
     base, loaded = torch.optim.SGD(groups, lr=1e-4), agents.load(controller)
     for p in module.parameters():
         p.grad = torch.zeros_like(p)
-
-    def traced(steer: bool) -> tuple[int, Any]:
-        """Return the bytes of the objects that 79 steps leave behind, and the optimizer that took them."""
-        tracemalloc.start()
-        optimizer: Any = base
-        if steer:
-            optimizer = optenv.ControlledOptimizer(base, loaded, total_steps=80, steps_per_action=2)
-        for _ in range(79):
-            optimizer.step(**({"loss": 1.0} if steer else {}))
-        gc.collect()
-        held = tracemalloc.get_traced_memory()[0]
-        tracemalloc.stop()
-        return held, optimizer
-
-    traced(True)  # pays for what is imported and cached on the way
-    own = traced(False)[0]
-    objects, optimizer = traced(True)
-    tensors: dict[int, int] = {}
-    collect(optimizer._steering, tensors, {id(base), id(loaded)})
-    for p in module.parameters():
-        for tensor in (p, p.grad):
-            tensors.pop(tensor.untyped_storage().data_ptr(), None)
-    return (objects - own + sum(tensors.values())) / 1e3
+    optimizer = optenv.ControlledOptimizer(base, loaded, total_steps=80, steps_per_action=2)
+    for _ in range(79):
+        optimizer.step(loss=1.0)
+    seen: set[int] = set()
+    objects_from([base, loaded, *module.parameters()], seen)
+    return sum(map(size, objects_from([optimizer], seen))) / 1e3
 
 
-def collect(value: Any, found: dict[int, int], seen: set[int]) -> None:
-    """Note the bytes of all tensor storages that `value` leads to; numpy's and Python's own are traced anyway."""
-    if id(value) in seen or isinstance(value, (type, str, bytes, int, float)):
-        return
-    seen.add(id(value))
-    if isinstance(value, Tensor):
-        found[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-    for part in (*parts, *getattr(value, "__dict__", {}).values()):
-        collect(part, found, seen)
+def objects_from(values: list[Any], seen: set[int]) -> list[Any]:
+    """Return all objects that `values` lead to and whose identity is not in `seen`, to which it is added; no code."""
+    found = []
+    while values:
+        value = values.pop()
+        if id(value) in seen or isinstance(value, CODE):
+            continue
+        seen.add(id(value))
+        if isinstance(value, Tensor):
+            storage = value.untyped_storage()
+            values.append(value.grad)
+            if storage.data_ptr() in seen:  # a view
+                continue
+            seen.add(storage.data_ptr())
+        found.append(value)
+        values += gc.get_referents(value)
+        if isinstance(value, np.ndarray):
+            values.append(value.base)
+    return found
+
+
+def size(value: Any) -> int:
+    """Return the bytes of an object and of the numbers in it."""
+    return sys.getsizeof(value) + (value.untyped_storage().nbytes() if isinstance(value, Tensor) else 0)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return a Markdown table."""
-    lines = ["| parameters | groups | step alone | control's share | step, controlled over alone | between | decision "
-             "| memory |", "| --- " * 8 + "|"]  # fmt: skip
+    lines = [
+        "| parameters | groups | step alone | control's share | step, controlled over alone | between | decision "
+        "| memory |",
+        "| --- " * 8 + "|",
+    ]
     for row in rows:
-        cells = (f"{row['parameters']:,}", f"{row['groups']:,}", f"{row['step_ms']:.2f} ms", f"{row['share']:.2%}",
-                 f"{row['step']:.3f}", f"{row['between_us']:.0f} us", f"{row['decision_us']:,.0f} us",
-                 f"{row['kilobytes']:.0f} KB")  # fmt: skip
+        cells = (
+            f"{row['parameters']:,}",
+            f"{row['groups']:,}",
+            f"{row['step_ms']:.2f} ms",
+            f"{row['share']:.2%}",
+            f"{row['step']:.3f}",
+            f"{row['between_us']:.0f} us",
+            f"{row['decision_us']:,.0f} us",
+            f"{row['kilobytes']:.0f} KB",
+        )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -26,13 +26,12 @@ from torch.nn import functional as F
 from optenv.env import OptControlVectorEnv
 from optenv.inner.compiled import Compiled
 from optenv.inner.layout import Layout
-from optenv.inner.optimizers import base_values, get_rule
+from optenv.inner.optimizers import OPTIMIZERS, base_values
 from optenv.inner.step import InnerStep
 from optenv.inner.trainer import denormals_flushed
 from optenv.tasks import Data
 from optenv.tasks.layers import cross_entropy
-from optenv.tasks.mlp import Mlp
-from optenv.tasks.perceptron import PerceptronTask
+from optenv.tasks.mlp import Mlp, PerceptronTask
 
 LEARNING_RATE = 1e-3
 STEPS_PER_ACTION = 5
@@ -99,7 +98,7 @@ def bare_loop(model: Model, steps: int) -> Case:
 
 def stacked_loop(model: Model, num_runs: int, steps: int, *, compiled: bool = False) -> Case:
     """Train stacked models with the environment's own forward, backward and update, and nothing else."""
-    task, rule = make_task(model), get_rule("adamw")
+    task, rule = make_task(model), OPTIMIZERS["adamw"]
     generator, base = torch.Generator().manual_seed(0), base_values(rule, None)
     layout = Layout.of(task.init(generator))
     params = torch.stack([layout.flatten(task.init(generator)) for _ in range(num_runs)])
@@ -133,8 +132,15 @@ def as_float32(value: float | np.ndarray) -> float | torch.Tensor:
 
 def environment(model: Model, num_runs: int, *, compiled: bool = False) -> Case:
     """Play whole episodes under random actions: knobs, features, reward with its probe loss, resets."""
-    env = OptControlVectorEnv(num_runs, task=make_task(model), optimizer="adamw", lr=LEARNING_RATE, compile=compiled,
-                              num_inner_steps=EPISODE, steps_per_action=STEPS_PER_ACTION)  # fmt: skip
+    env = OptControlVectorEnv(
+        num_runs,
+        task=make_task(model),
+        optimizer="adamw",
+        lr=LEARNING_RATE,
+        compile=compiled,
+        num_inner_steps=EPISODE,
+        steps_per_action=STEPS_PER_ACTION,
+    )
     env.reset(seed=0)
     actions = np.random.default_rng(0).uniform(-1.0, 1.0, (7, *env.action_space.shape))
 

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import agents
-from agents.opt2vec.analysis import collect, embedding_figure
+from agents.training.opt2vec.embeddings import collect, embedding_figure
 
 TASKS = ("synthetic_classification:15", "synthetic_regression:15", "synthetic_sequence:14", "quadratic:15")
 

@@ -8,9 +8,15 @@ import optenv  # noqa: F401 - registers OptControl-v0
 def main(num_inner_steps: int = 200) -> float:
     """Raise the learning rate in the first quarter of the run and lower it in the last; return the total reward."""
     env = gymnasium.make(
-        "OptControl-v0", task="digits_mlp", optimizer="adamw", lr=1e-4, num_inner_steps=num_inner_steps,
-        knobs=("scale",), control="relative", render_mode="ansi",
-    )  # fmt: skip
+        "OptControl-v0",
+        task="digits_mlp",
+        optimizer="adamw",
+        lr=1e-4,
+        num_inner_steps=num_inner_steps,
+        knobs=("scale",),
+        control="relative",
+        render_mode="ansi",
+    )
     observation, info = env.reset(seed=0)
     total, ended = 0.0, False
     while not ended:

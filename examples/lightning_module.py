@@ -37,9 +37,13 @@ def main(controller: str = "ppo", max_steps: int = 300, lr: float = 1e-3, seed: 
     y = torch.sin(3 * x[:, :1]) * torch.sin(2 * x[:, 1:])
     model = Perceptron(controller, lr)
     trainer = lightning.Trainer(
-        max_steps=max_steps, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        max_steps=max_steps,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
         enable_model_summary=False,
-    )  # fmt: skip
+    )
     trainer.fit(model, DataLoader(TensorDataset(x, y), batch_size=32, shuffle=True))
     with torch.no_grad():
         return model.training_step((x, y), 0).item()

@@ -3,18 +3,11 @@
 from importlib import import_module
 from typing import Any
 
+from optenv.registration import register_environments
+
 __version__ = "0.1.0"
 
-try:
-    from gymnasium.envs.registration import register
-except ImportError:  # a brain steering a run in numpy alone needs no environment
-    pass
-else:
-    register(
-        id="OptControl-v0",
-        entry_point="optenv.env:OptControlEnv",
-        vector_entry_point="optenv.env:OptControlVectorEnv",
-    )
+register_environments()
 
 _PUBLIC = {
     "ControlledOptimizer": "optenv.wrapper",

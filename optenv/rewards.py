@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from optenv.errors import unknown_name
+from optenv.registry import by_name
 
 Array = np.ndarray
 _TINY = 1e-30
@@ -15,7 +15,7 @@ _TINY = 1e-30
 
 @dataclass(frozen=True)
 class LossTrace:
-    """Probe losses of N runs around one control step, in units of the task's loss, [N] each.
+    """Losses of N runs on the probe, which stands for the validation set, around one control step, [N] each.
 
     Attributes:
       first: at the start of the run.
@@ -71,7 +71,11 @@ def _unit(trace: LossTrace) -> Array:
 
 
 def log_loss_decrease(trace: LossTrace) -> Array:
-    """Return log L_{t-1} - log L_t in nats, above the lower bound; an episode sums to log L_0 - log L_T."""
+    """Return log L_{t-1} - log L_t in nats, above the lower bound; an episode sums to log L_0 - log L_T.
+
+    Args:
+      trace: the losses of N runs around one control step.
+    """
     return _log(trace, trace.previous) - _log(trace, trace.current)
 
 
@@ -80,6 +84,9 @@ def tempered_decrease(trace: LossTrace) -> Array:
 
     It telescopes like `log_loss_decrease`, but nats beyond the first count less and less, so that
     tasks whose loss falls by many decades do not outweigh all others.
+
+    Args:
+      trace: the losses of N runs around one control step.
     """
 
     def temper(loss: Array) -> Array:
@@ -90,34 +97,54 @@ def tempered_decrease(trace: LossTrace) -> Array:
 
 
 def loss_decrease(trace: LossTrace) -> Array:
-    """Return (L_{t-1} - L_t) / |L_0 - bound|: the share of the first loss that was removed."""
+    """Return (L_{t-1} - L_t) / |L_0 - bound|: the share of the first loss that was removed.
+
+    Args:
+      trace: the losses of N runs around one control step.
+    """
     return (trace.previous - trace.current) / _unit(trace)
 
 
 def best_improvement(trace: LossTrace) -> Array:
-    """Return by how many nats the best loss so far was beaten, else 0."""
+    """Return by how many nats the best loss so far was beaten, else 0; an episode sums to log L_0 - log min L_t.
+
+    Args:
+      trace: the losses of N runs around one control step.
+    """
     return np.maximum(_log(trace, trace.best) - _log(trace, trace.current), 0.0)
 
 
 def final_loss(trace: LossTrace) -> Array:
-    """Return log L_0 - log L_T at the end of the budget, 0 before."""
+    """Return log L_0 - log L_T at the end of the budget, 0 before.
+
+    Args:
+      trace: the losses of N runs around one control step.
+    """
     return np.where(trace.progress >= 1.0, _log(trace, trace.first) - _log(trace, trace.current), 0.0)
 
 
 def area_under_curve(trace: LossTrace) -> Array:
-    """Return (log L_0 - log L_t) times the step's share of the budget: the mean height won over the run."""
+    """Return (log L_0 - log L_t) times the step's share of the budget: the mean height won over the run.
+
+    Args:
+      trace: the losses of N runs around one control step.
+    """
     return (_log(trace, trace.first) - _log(trace, trace.current)) * trace.share
 
 
 def twin_advantage(trace: LossTrace) -> Array:
-    """Return by how many nats more than the uncontrolled twin the loss fell in this step."""
+    """Return by how many nats more than the uncontrolled twin the loss fell in this step.
+
+    Args:
+      trace: the losses of N runs around one control step.
+    """
     twin = _log(trace, trace.twin_previous) - _log(trace, trace.twin_current)
     return log_loss_decrease(trace) - twin
 
 
-REWARDS: dict[str, Reward] = {
-    reward.name: reward
-    for reward in (
+REWARDS = by_name(
+    "reward",
+    (
         Reward("log_loss_decrease", "decrease of the log loss; telescopes to the final loss", log_loss_decrease),
         Reward(
             "tempered_decrease",
@@ -125,12 +152,16 @@ REWARDS: dict[str, Reward] = {
             tempered_decrease,
         ),
         Reward("loss_decrease", "decrease of the loss in units of the first", loss_decrease),
-        Reward("best_improvement", "pays only for beating the best loss so far", best_improvement),
+        Reward(
+            "best_improvement",
+            "pays for beating the best validation loss so far, as who keeps the best weights is paid",
+            best_improvement,
+        ),
         Reward("final_loss", "pays once, at the end of the budget", final_loss),
         Reward("area_under_curve", "pays for being low all along", area_under_curve),
         Reward("twin_advantage", "pays for being better than the uncontrolled twin", twin_advantage, needs_twin=True),
-    )
-}
+    ),
+)
 
 
 def get_reward(reward: str | Reward) -> Reward:
@@ -139,11 +170,7 @@ def get_reward(reward: str | Reward) -> Reward:
     Raises:
       ValueError: if no reward has that name.
     """
-    if isinstance(reward, Reward):
-        return reward
-    if reward not in REWARDS:
-        raise unknown_name("reward", reward, REWARDS)
-    return REWARDS[reward]
+    return reward if isinstance(reward, Reward) else REWARDS[reward]
 
 
 def shaped(

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,18 +14,26 @@ ROOT = Path(__file__).parents[1]
 
 # Top to bottom. A room may import its own modules and any room of a lower row; rooms of one row do not know each other.
 LAYERS = (
-    ("agents",),
+    ("agents.__main__",),
+    ("agents.cli",),
+    ("agents.playground", "agents.benchmark", "agents.describe", "agents.plot", "agents.card"),
+    ("agents",),  # agents/__init__.py, which names what users need
+    ("agents.training", "agents.gym_adapter"),
+    ("agents.check", "agents.arguments"),
+    ("agents.registry",),
+    ("agents.policies", "agents.rules"),
     ("optenv",),  # optenv/__init__.py, which names what users need
-    ("optenv.benchmark",),
+    ("optenv.benchmark", "optenv.integrations"),
     ("optenv.env",),
     ("optenv.inner", "optenv.wrapper"),
     ("optenv.control", "optenv.tasks", "optenv.rewards", "optenv.figures"),
+    ("optenv.registry", "optenv.files", "optenv.registration", "optenv.entry_points"),
     ("optenv.errors",),
 )
 ROW = {room: row for row, rooms in enumerate(LAYERS) for room in rooms}
 HEAVY = {
-    "matplotlib", "moviepy", "optuna", "pandas", "plotly", "pytorch_optimizer", "ray", "sb3_contrib", "sklearn",
-    "stable_baselines3", "streamlit", "tensorboard", "transformers",
+    "gymnasium", "joblib", "matplotlib", "moviepy", "optuna", "pandas", "plotly", "pytorch_optimizer", "ray",
+    "sb3_contrib", "scipy", "sklearn", "stable_baselines3", "streamlit", "tensorboard", "transformers",
 }  # fmt: skip
 FILES = sorted(file for package in ("optenv", "agents") for file in (ROOT / package).rglob("*.py"))
 
@@ -37,7 +46,7 @@ def module_name(file: Path) -> str:
 def room_of(name: str) -> str:
     """The room a dotted name lies in: 'optenv.make' lies in 'optenv', 'optenv.env.x' in 'optenv.env'."""
     parts = name.split(".")
-    return "agents" if parts[0] == "agents" else next(r for r in (".".join(parts[:2]), parts[0]) if r in ROW)
+    return next(room for room in (".".join(parts[:2]), parts[0]) if room in ROW)
 
 
 def imported_names(file: Path, source: str) -> Iterator[tuple[int, str]]:
@@ -65,10 +74,31 @@ def allowed(room: str, imported: str) -> bool:
     return room == imported or ROW[room] < ROW[imported]
 
 
+def imports_of_files(sources: dict[Path, str]) -> dict[str, set[str]]:
+    """The files that every file imports, by module name; those that only a type checker imports count too."""
+    modules = {module_name(file) for file in sources}
+
+    def file_of(name: str) -> str:
+        return name if name in modules or "." not in name else file_of(name.rpartition(".")[0])
+
+    found = {}
+    for file, source in sources.items():
+        found[module_name(file)] = {file_of(name) for _, name in imported_names(file, source)} - {module_name(file)}
+    return found
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """One circle of the graph, or nothing."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
 @pytest.mark.parametrize("file", FILES, ids=module_name)
-def test_every_module_of_optenv_lies_in_a_named_room(file):
-    parts = module_name(file).split(".")
-    assert parts[0] == "agents" or ".".join(parts[:2]) in ROW, f"{file.name} is in no row of LAYERS"
+def test_every_module_lies_in_a_named_room(file):
+    assert ".".join(module_name(file).split(".")[:2]) in ROW, f"{file.name} is in no row of LAYERS"
 
 
 @pytest.mark.parametrize("file", FILES, ids=module_name)
@@ -85,7 +115,11 @@ def test_imports_point_down_only(file):
         ("optenv/tasks/__init__.py", "from ..env.vector_env import VectorEnv"),
         ("optenv/control/knobs.py", "def later():\n    import optenv.env"),
         ("optenv/env/vector_env.py", "from optenv import ControlledOptimizer"),
-        ("optenv/benchmark/suite.py", "import agents.training"),
+        ("optenv/benchmark/suite.py", "import agents.training.reinforcement"),
+        ("agents/policies/garo/controller.py", "from agents.registry import load"),
+        ("agents/rules/schedules.py", "from agents.policies import networks"),
+        ("agents/training/imitation.py", "import agents"),
+        ("agents/registry.py", "from agents import training"),
     ],
 )
 def test_an_arrow_upward_is_found(file, source):
@@ -98,11 +132,36 @@ def test_an_arrow_upward_is_found(file, source):
         ("optenv/tasks/mlp.py", "from optenv.errors import unknown_name\nfrom . import registry\nimport torch"),
         ("optenv/env/vector_env.py", "from optenv import inner, rewards\nfrom ..control import knobs"),
         ("optenv/__init__.py", "from .env import vector_env\nfrom optenv.wrapper import ControlledOptimizer"),
-        ("agents/training.py", "import optenv\nimport agents.sb3"),
+        ("agents/training/imitation.py", "import optenv\nfrom agents.policies.networks import normalise"),
+        ("agents/cli.py", "from agents import benchmark\nfrom agents.playground import launch"),
     ],
 )
 def test_an_arrow_downward_is_no_finding(file, source):
     assert arrows_upward(ROOT / file, source) == []
+
+
+def test_no_files_import_each_other_in_a_circle():
+    assert circle(imports_of_files({file: file.read_text() for file in FILES})) == []
+
+
+def test_a_circle_is_found_though_only_a_type_checker_walks_it():
+    sources = {
+        ROOT / "optenv/env/a.py": "from optenv.env.b import B",
+        ROOT / "optenv/env/b.py": "from optenv.env import c",
+        ROOT / "optenv/env/c.py": "if TYPE_CHECKING:\n    from optenv.env.a import A",
+    }
+    assert set(circle(imports_of_files(sources))) == {"optenv.env.a", "optenv.env.b", "optenv.env.c"}
+    del sources[ROOT / "optenv/env/c.py"]
+    assert circle(imports_of_files(sources)) == []
+
+
+def test_no_class_name_is_given_twice():
+    places: dict[str, list[str]] = {}
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(module_name(file))
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
 
 
 @pytest.mark.parametrize("package", ["optenv", "agents"])

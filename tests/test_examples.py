@@ -12,11 +12,16 @@ BUDGETS = {
     "plain_sb3": {"timesteps": 16},
     "gym_loop": {"num_inner_steps": 10},
     "own_task": {"num_inner_steps": 10},
+    "own_controller": {"total_steps": 20},
+    "own_reward": {"num_inner_steps": 10},
+    "own_knob": {"timesteps": 256, "total_steps": 8},
+    "own_feature": {"timesteps": 256, "total_steps": 8},
     "data_parallel": {"total_steps": 3},
     "huggingface_trainer": {"max_steps": 3, "examples": 64},
     "accelerate_loop": {"epochs": 1, "examples": 256},
     "lightning_module": {"max_steps": 3},
-    "reward_shaping": {"timesteps": 1280, "names": ("final_loss",), "discounts": (1.0,)},
+    "reward_shaping": {"timesteps": 1280, "names": ("final_loss",)},
+    "ppo_from_scratch": {"task": "table_classification:3", "rollouts": 1, "runs": 4},
     "rllib_ppo": {"iterations": 1, "steps_per_iteration": 40, "env_runners": 0},
 }
 PACKAGES = {
@@ -32,6 +37,7 @@ of_lightning = pytest.mark.filterwarnings(
 )
 
 
+@pytest.mark.usefixtures("own_rows_are_forgotten")
 @of_lightning
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_example_runs(path):

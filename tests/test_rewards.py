@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from optenv.env.episodes import Episodes, pay
+from optenv.env import OptControlVectorEnv
+from optenv.env.episodes import Episodes
+from optenv.env.episodes import earned as pay_step
 from optenv.rewards import REWARDS, Reward, get_reward, shaped
 
 STEPS = 8
@@ -21,12 +23,13 @@ def play(reward, losses, twins, bound=0.0):
     one = np.ones(1)
     episodes = Episodes(*(one.copy() for _ in range(4)), np.zeros(1), *(one * np.nan for _ in range(4)))
     episodes.total = np.array([float(STEPS)])
-    episodes.measure_first(np.array([0]), losses[0], twins[0])
+    begins = np.where(np.isfinite(twins[0]), twins[0], losses[0])  # with the same weights as the run
+    episodes.measure_first(np.array([0]), losses[0], begins)
     earned, lost = [], []
     for loss, twin in zip(losses[1:], twins[1:], strict=True):
         trace = episodes.advance(1, loss, twin, bound)
         lost.append(episodes.diverged(loss, bound)[0])
-        earned.append(pay(reward, trace, np.array([lost[-1]]))[0])
+        earned.append(pay_step(reward, trace, np.array([lost[-1]]))[0])
         if lost[-1]:
             break
     return np.array(earned), np.array(lost)
@@ -136,3 +139,19 @@ def test_an_unknown_reward_is_one_clear_error_and_an_own_one_is_taken():
 @every_reward
 def test_every_reward_says_why(reward):
     assert REWARDS[reward.name] is reward and reward.why and reward.function.__doc__
+
+
+@pytest.mark.parametrize(
+    ("function", "received"),
+    [
+        (lambda trace: trace.current[:1], r"shape \(1,\)"),
+        (lambda trace: 1.0, r"shape \(\)"),
+        (lambda trace: np.full(2, np.nan), r"\[nan, nan\]"),
+    ],
+    ids=["of one run", "one number", "NaN"],
+)
+def test_a_reward_of_the_wrong_shape_or_nan_is_refused_by_its_name(function, received):
+    env = OptControlVectorEnv(2, task="quadratic:0", reward=Reward("mine", "wrong", function))
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=f"reward 'mine': expected 2 finite numbers, one a run; received {received}"):
+        env.step(np.zeros(env.action_space.shape))

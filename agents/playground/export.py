@@ -1,4 +1,4 @@
-"""What is on the screen as a file: numbers, picture or page, each with the settings that reproduce it."""
+"""Exports: numbers, pictures or a page, each with the settings that reproduce it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from agents.playground.settings import Settings, to_link
+from optenv.benchmark.page import table
 from optenv.figures import draw, figure_to_rgb
 from optenv.figures.picture import Picture
 from optenv.figures.plotly_canvas import plotly_figure
@@ -107,9 +108,7 @@ FORMATS = {
 
 def _table(rows: Rows) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row))
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
-    body = ["".join(f"<td>{html.escape(_text(row.get(name)))}</td>" for name in names) for row in rows]
-    return f"<table><tr>{head}</tr>" + "".join(f"<tr>{line}</tr>" for line in body) + "</table>"
+    return table(names, [[_text(row.get(name)) for name in names] for row in rows])
 
 
 def _text(value: Any) -> str:

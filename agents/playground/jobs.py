@@ -1,4 +1,4 @@
-"""Work in the background: a thread that can be watched, stopped, and stops by itself when nobody watches."""
+"""Background jobs: threads whose events a page polls; they stop on request, or once nobody polls them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 PATIENCE = 60.0
-"""Seconds without a look after which a job is given up: its page is gone."""
+"""Seconds without a poll after which a job stops, because its page is gone."""
 
 # At most this many jobs work at once; the others wait their turn, so that the pages stay quick for everybody.
 _turns = threading.BoundedSemaphore(max(1, (os.cpu_count() or 2) - 1))
@@ -34,13 +34,13 @@ class Job:
         self.settings, self.state = settings, "waiting"
         self.error: Exception | None = None
         self._work, self._events = work, []  # type: Callable[[], Iterator[Any]], list[Any]
-        self._stop, self._seen = threading.Event(), time.monotonic()
+        self._stop, self._polled = threading.Event(), time.monotonic()
         self._thread = threading.Thread(target=self._run, daemon=True, name="playground job")
         self._thread.start()
 
     def events(self) -> list[Any]:
-        """Return all events so far, oldest first; looking keeps the job alive."""
-        self._seen = time.monotonic()
+        """Return all events so far, oldest first; polling keeps the job alive."""
+        self._polled = time.monotonic()
         return list(self._events)
 
     @property
@@ -60,13 +60,12 @@ class Job:
         import torch
 
         while not _turns.acquire(timeout=0.1):
-            if self._given_up():
+            if self._abandoned():
                 self.state = "stopped"
                 return
         try:
-            torch.set_num_threads(
-                1
-            )  # holds for this thread; the next one's numbers do not depend on how many there are
+            # Holds for this thread; the next one's numbers do not depend on how many there are.
+            torch.set_num_threads(1)
             self.state = "running"
             self.state = self._follow()
         except Exception as error:  # noqa: BLE001 - whatever a task or an optimizer raises is shown, not lost
@@ -75,13 +74,13 @@ class Job:
             _turns.release()
 
     def _follow(self) -> str:
-        if self._given_up():
+        if self._abandoned():
             return "stopped"
         for event in self._work():
             self._events.append(event)
-            if self._given_up():
+            if self._abandoned():
                 return "stopped"
         return "done"
 
-    def _given_up(self) -> bool:
-        return self._stop.is_set() or time.monotonic() - self._seen > PATIENCE
+    def _abandoned(self) -> bool:
+        return self._stop.is_set() or time.monotonic() - self._polled > PATIENCE

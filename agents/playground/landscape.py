@@ -19,11 +19,6 @@ GRID = 121
 FRAMES = 40
 
 
-def plain(text: str) -> str:
-    """Return a text as it is: the page's words in English."""
-    return text
-
-
 @dataclass(frozen=True)
 class Ground:
     """A function over its domain, as heights to draw.
@@ -75,7 +70,7 @@ def _height(function: TestFunction, points: Array, log: bool) -> Array:
     return np.log10(1 + np.maximum(loss, 0.0)) if log else loss
 
 
-def landscape(race: Race, *, view: str, log: bool, colors: str, say: Say = plain) -> Picture:
+def landscape(race: Race, *, view: str, log: bool, colors: str, say: Say = str) -> Picture:
     """Show the paths of a race over its function.
 
     A path outside the domain is not drawn; where it leaves there is a cross, where it diverged an open one.
@@ -102,7 +97,7 @@ def landscape(race: Race, *, view: str, log: bool, colors: str, say: Say = plain
     return Picture((panel,), width=8.0)
 
 
-def curves(race: Race, *, say: Say = plain) -> Picture:
+def curves(race: Race, *, say: Say = str) -> Picture:
     """Show loss and gradient norm over iterations; a curve ends where its method diverged."""
     steps = np.arange(race.losses.shape[1])
     panels: list[Panel] = []
@@ -192,8 +187,9 @@ def _paths(race: Race, lift: Callable[[Array], Array] | None, say: Say) -> list[
         diverged = race.diverged_at[k] >= 0
         place = out if out is not None else _last_inside(race, k) if diverged else None
         if place is not None:
-            (lost if diverged else left).append(Line(*_coordinates(place[None], lift), color=color, width=0,
-                                                     marker="x" if diverged else "X", size=8))  # fmt: skip
+            (lost if diverged else left).append(
+                Line(*_coordinates(place[None], lift), color=color, width=0, marker="x" if diverged else "X", size=8)
+            )
     named = []
     for marks, label in ((left, say("leaves the view")), (lost, say("diverges"))):
         if marks:

@@ -1,4 +1,4 @@
-"""What a race comes to: how far each method got, when it arrived, left or diverged, and who won."""
+"""Results of a race: how far each method got, when it arrived, left or diverged, and who won."""
 
 from __future__ import annotations
 
@@ -56,9 +56,17 @@ def standings(race: Race, tolerance: float) -> list[Standing]:
         left, diverged = _first(outside[k]), int(race.diverged_at[k])
         returned = left is not None and not outside[k, -1] and diverged < 0
         rows.append(
-            Standing(label, float(final[k]), float(distance[k]), reached[k], left, returned,
-                     diverged if diverged >= 0 else None, k == best)
-        )  # fmt: skip
+            Standing(
+                label,
+                float(final[k]),
+                float(distance[k]),
+                reached[k],
+                left,
+                returned,
+                diverged if diverged >= 0 else None,
+                k == best,
+            )
+        )
     return rows
 
 
@@ -73,8 +81,16 @@ def race_rows(race: Race) -> list[dict[str, Any]]:
     for k, label in enumerate(race.labels):
         for t in np.flatnonzero(np.isfinite(race.losses[k])).tolist():
             x, y = race.points[k, t].tolist()
-            rows.append({"method": label, "iteration": t, "x": x, "y": y, "loss": float(race.losses[k, t]),
-                         "gradient_norm": float(race.gradient_norms[k, t])})  # fmt: skip
+            rows.append(
+                {
+                    "method": label,
+                    "iteration": t,
+                    "x": x,
+                    "y": y,
+                    "loss": float(race.losses[k, t]),
+                    "gradient_norm": float(race.gradient_norms[k, t]),
+                }
+            )
     return rows
 
 

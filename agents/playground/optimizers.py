@@ -9,8 +9,9 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from agents.playground.complaints import number, one_of, whole
-from optenv.errors import missing_extra, unknown_name
+from agents.playground.validation import number, one_of, whole
+from optenv.errors import needed_for
+from optenv.registry import Registry, by_name
 
 Value = float | int | bool | str
 
@@ -108,9 +109,9 @@ _BETA2 = _beta(1, 0.999, "decay of the average of squared gradients")
 _ADAM = (_lr(0.05), _BETA1, _BETA2, _eps(), _decay("adds decay times w to the gradient"))
 _SINGLE = (("foreach", False),)  # one small tensor: the grouped code paths cost more than they save
 
-OPTIMIZERS: dict[str, OptimizerRow] = {
-    row.name: row
-    for row in (
+OPTIMIZERS: Registry[OptimizerRow] = by_name(
+    "optimizer",
+    (
         OptimizerRow(
             "gd", "GD", "torch.optim:SGD", (_lr(1e-3),),
             "gradient descent: straight down the gradient", "w <- w - lr g",
@@ -257,20 +258,9 @@ OPTIMIZERS: dict[str, OptimizerRow] = {
             "d <- max(d, estimate of |w0 - w*|); Adam's step times d",
             "where no rate is known; leave lr at 1", "Mishchenko and Defazio 2024", _SINGLE,
         ),
-    )
-}  # fmt: skip
+    ),
+)  # fmt: skip
 """Every optimizer by name."""
-
-
-def get_optimizer(name: str) -> OptimizerRow:
-    """Return the row of a name.
-
-    Raises:
-      ValueError: if there is none.
-    """
-    if name not in OPTIMIZERS:
-        raise unknown_name("optimizer", name, OPTIMIZERS)
-    return OPTIMIZERS[name]
 
 
 def check_options(row: OptimizerRow, options: Mapping[str, Any]) -> dict[str, Value]:
@@ -279,10 +269,9 @@ def check_options(row: OptimizerRow, options: Mapping[str, Any]) -> dict[str, Va
     Raises:
       ValueError: if the optimizer has no such option, or it does not take the value.
     """
-    known = {option.name: option for option in row.options}
+    known = by_name(f"option of {row.title}", row.options)
     for name in options:
-        if name not in known:
-            raise unknown_name(f"option of {row.title}", name, known)
+        known[name]  # refuses an unknown one
     return {name: option.check(options.get(name, option.default)) for name, option in known.items()}
 
 
@@ -309,7 +298,5 @@ def build(row: OptimizerRow, params: Iterable[Any], options: Mapping[str, Any]) 
 
 def _class(row: OptimizerRow) -> Any:
     module, _, name = row.place.partition(":")
-    try:
+    with needed_for(f"the optimizer {name}"):
         return getattr(import_module(module), name)
-    except ImportError as error:
-        raise missing_extra("pytorch-optimizer", "playground") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agents.playground.settings import FunctionSettings
+from optenv.registry import Registry, by_name
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,9 @@ class Preset:
     settings: FunctionSettings
 
 
-PRESETS: dict[str, Preset] = {
-    preset.name: preset
-    for preset in (
+PRESETS: Registry[Preset] = by_name(
+    "preset",
+    (
         Preset(
             "Four minima",
             "Himmelblau's function has four: where a method ends depends on how it moves, not on the start alone.",
@@ -92,5 +93,5 @@ PRESETS: dict[str, Preset] = {
                 options={"gd": {"lr": 0.03}, "sgd": {"lr": 0.01}, "adam": {"lr": 0.2}}, noise=10.0, iterations=300,
             ),
         ),
-    )
-}  # fmt: skip
+    ),
+)  # fmt: skip

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.playground.optimizers import build, get_optimizer
+from agents.playground.optimizers import OPTIMIZERS, build
 from agents.registry import load
 from optenv.tasks.functions import TestFunction
 from optenv.wrapper import ControlledOptimizer
@@ -26,7 +26,7 @@ FAR = 1e4
 
 
 @dataclass(frozen=True)
-class Method:
+class Entrant:
     """One way to descend.
 
     Attributes:
@@ -46,7 +46,7 @@ class Method:
     @property
     def label(self) -> str:
         """Its name on the page."""
-        parts = [get_optimizer(self.optimizer).title, *([self.controller] if self.controller else [])]
+        parts = [OPTIMIZERS[self.optimizer].title, *([self.controller] if self.controller else [])]
         penalties = [name for name, weight in (("L1", self.l1), ("L2", self.l2)) if weight]
         return " + ".join(parts + penalties)
 
@@ -65,7 +65,7 @@ class Race:
     """
 
     function: TestFunction
-    methods: tuple[Method, ...]
+    methods: tuple[Entrant, ...]
     points: Array
     losses: Array
     gradient_norms: Array
@@ -85,9 +85,14 @@ def random_start(function: TestFunction, seed: int) -> tuple[float, float]:
 
 
 def race(
-    function: TestFunction, methods: Sequence[Method], start: tuple[float, float], iterations: int, *,
-    noise: float = 0.0, seed: int = 0,
-) -> Race:  # fmt: skip
+    function: TestFunction,
+    methods: Sequence[Entrant],
+    start: tuple[float, float],
+    iterations: int,
+    *,
+    noise: float = 0.0,
+    seed: int = 0,
+) -> Race:
     """Let methods descend.
 
     Args:
@@ -132,7 +137,7 @@ class _Points:
       gradients: the gradients with those of the penalties, [K, 2].
     """
 
-    def __init__(self, function: TestFunction, methods: Sequence[Method], start: tuple[float, float]):
+    def __init__(self, function: TestFunction, methods: Sequence[Entrant], start: tuple[float, float]):
         self._function = function
         width = -(-max(1, len(methods)) // LANES) * LANES
         self.storage = torch.tensor(start, dtype=torch.float64).repeat(width, 1)
@@ -181,10 +186,10 @@ class _Points:
 class _Runner:
     """One method's own optimizer and parameter: a matrix of one row, since LARS and MARS leave vectors to others."""
 
-    def __init__(self, method: Method, points: _Points, k: int, iterations: int, seed: int):
+    def __init__(self, method: Entrant, points: _Points, k: int, iterations: int, seed: int):
         self._points, self._k = points, k
         self._parameter = torch.nn.Parameter(points.storage[k : k + 1])
-        row = get_optimizer(method.optimizer)
+        row = OPTIMIZERS[method.optimizer]
         self._base = build(row, [self._parameter], method.options)
         if row.second_order:
             self._base.generator = torch.Generator().manual_seed(seed + 2)  # type: ignore[attr-defined]

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from agents.playground.optimizers import OPTIMIZERS, Option
-from agents.registry import MAKERS, PRETRAINED, load, names, pretrained_names
-from agents.schedules import SCHEDULES
-from optenv.control.features import FEATURES, GROUP_FEATURES
+from agents.policies.loading import PRETRAINED, pretrained_names
+from agents.registry import MAKERS, load, names
+from agents.rules.schedules import SCHEDULES
+from optenv.control.features import FEATURES
 from optenv.control.knobs import KNOBS, Knob
 from optenv.rewards import REWARDS
 from optenv.tasks.functions import FUNCTIONS
@@ -46,10 +47,16 @@ class Entry:
 def optimizers() -> list[Entry]:
     """List the optimizers."""
     return [
-        Entry(row.name, f"{row.title}: {row.why}", row.formula, row.when, f"{row.source}; `{row.place}`",
-              _option_table(row.options))
+        Entry(
+            row.name,
+            f"{row.title}: {row.why}",
+            row.formula,
+            row.when,
+            f"{row.source}; `{row.place}`",
+            _option_table(row.options),
+        )
         for row in OPTIMIZERS.values()
-    ]  # fmt: skip
+    ]
 
 
 def controllers() -> list[Entry]:
@@ -67,21 +74,31 @@ def knobs() -> list[Entry]:
 
 def features() -> list[Entry]:
     """List the features."""
-    own = {feature.name for feature in GROUP_FEATURES}
     return [
-        Entry(row.name, row.why, _code(row.function), f"observed of {'every group' if row.name in own else 'the run'}, "
-              f"from {row.low:g} to {row.high:g}", _place(row.function))
+        Entry(
+            row.name,
+            row.why,
+            _code(row.function),
+            f"observed of {'every group' if row.per_group else 'the run'}, from {row.low:g} to {row.high:g}",
+            _place(row.function),
+        )
         for row in FEATURES.values()
-    ]  # fmt: skip
+    ]
 
 
 def rewards() -> list[Entry]:
     """List the rewards."""
     return [
-        Entry(row.name, row.why, _code(row.function), _doc(row.function)[1] or _doc(row.function)[0],
-              _place(row.function), "needs an uncontrolled twin" if row.needs_twin else "")
+        Entry(
+            row.name,
+            row.why,
+            _code(row.function),
+            _doc(row.function)[1] or _doc(row.function)[0],
+            _place(row.function),
+            "needs an uncontrolled twin" if row.needs_twin else "",
+        )
         for row in REWARDS.values()
-    ]  # fmt: skip
+    ]
 
 
 def functions() -> list[Entry]:
@@ -111,8 +128,10 @@ def _controller(name: str) -> Entry:
     first, rest = _doc(type(controller))
     interface = controller.interface
     use = f"turns {', '.join(interface.knobs)} ({interface.control}), {interface.decisions} decisions a run"
+    if interface.first_update_norm is not None:
+        use += f"; sets the norm of the first update to {interface.first_update_norm:g}, whatever the base rate"
     if interface.first_update is not None:
-        use += f"; sets the first update to {interface.first_update:g} of the weights' norm, whatever the base rate"
+        use += f"; sets the first update to {interface.first_update:g} of the weights' size, whatever the base rate"
     formula, what, source = "", first, ""
     if name in SCHEDULES:
         what, _, formula = SCHEDULES[name].why.partition(": ")
@@ -120,8 +139,10 @@ def _controller(name: str) -> Entry:
         card = (PRETRAINED / f"{name}.md").read_text() if (PRETRAINED / f"{name}.md").exists() else ""
         what, rest = _card(card) or first, card.partition("\n")[2].strip() or rest
         source = f"agents/pretrained/{name}.safetensors"
-    paper = _YEAR.search(f"{SCHEDULES[name].why if name in SCHEDULES else ''} {inspect.getdoc(MAKERS.get(name)) or ''} "
-                         f"{inspect.getdoc(type(controller)) or ''} {_module_doc(type(controller))}")  # fmt: skip
+    paper = _YEAR.search(
+        f"{SCHEDULES[name].why if name in SCHEDULES else ''} {inspect.getdoc(MAKERS.get(name)) or ''} "
+        f"{inspect.getdoc(type(controller)) or ''} {_module_doc(type(controller))}"
+    )
     source = "; ".join(filter(None, (paper and paper.group().replace("(", ""), source or _place(type(controller)))))
     return Entry(name, what, formula or _code(type(controller).act), use, source, rest)
 
@@ -174,5 +195,4 @@ def _knob_formula(knob: Knob) -> str:
 
 
 def _knob_use(knob: Knob) -> str:
-    neutral = "the optimizer's own value" if knob.neutral is None else f"{knob.neutral:g}"
-    return f"from {knob.low:g} to {knob.high:g}; neutral is {neutral}"
+    return f"from {knob.low:g} to {knob.high:g}; neutral is {knob.neutral:g}"

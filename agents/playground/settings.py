@@ -5,16 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
-from agents.playground.complaints import Complaint, number, one_of, several_of, whole
-from agents.playground.optimizers import OPTIMIZERS, Value, check_options, get_optimizer
-from agents.playground.race import Method, Race, race, random_start
+from agents.playground.optimizers import OPTIMIZERS, Value, check_options
+from agents.playground.race import Entrant, Race, race, random_start
+from agents.playground.validation import InvalidSetting, number, one_of, several_of, whole
 from agents.registry import MAKERS, names
 from optenv import tasks
 from optenv.figures.picture import COLOR_MAPS
+from optenv.files import read_json
 from optenv.inner.layout import GROUPINGS
 from optenv.inner.optimizers import OPTIMIZERS as BATCHED
 from optenv.tasks.functions import FUNCTIONS
@@ -24,6 +25,32 @@ MAX_BYTES = 100_000
 FUNCTION = {function.name: function for function in FUNCTIONS}
 VIEWS = ("contour", "surface")
 HEIGHTS = ("log", "linear")
+
+
+def controller_names() -> list[str]:
+    """List the registered controllers that steer as they are, not only once fitted to their run in hindsight."""
+    return [name for name in names() if not hasattr(MAKERS.get(name), "fit")]
+
+
+def task_names() -> list[str]:
+    """List the tasks and families, those that people train first; none that reads files of its user's choice."""
+    return [*tasks.names("held_out"), *tasks.names("train")]
+
+
+def base_names() -> list[str]:
+    """List the base optimizers of training runs: the environment's own, then the playground's others."""
+    others = [name for name, row in OPTIMIZERS.items() if name not in BATCHED and not row.second_order]
+    return [*BATCHED, *others]
+
+
+def _ranged(default: float, low: float, high: float) -> Any:
+    """Make a field that holds a number from `low` to `high`, a whole one if the default is."""
+    return field(default=default, metadata={"range": (low, high)})
+
+
+def _named(default: str | tuple[str, ...], kind: str, known: Callable[[], Iterable[str]]) -> Any:
+    """Make a field that holds one of the known names of a kind, or several if the default does."""
+    return field(default=default, metadata={"kind": kind, "known": known})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +63,7 @@ class Settings:
     """
 
     page: ClassVar[str] = ""
-    seed: int = 0
+    seed: int = _ranged(0, 0, 2**31)
 
     def __post_init__(self) -> None:
         """Check every field.
@@ -44,7 +71,14 @@ class Settings:
         Raises:
           ValueError: with a sentence for the page, if one is out of range or unknown.
         """
-        whole("seed", self.seed, 0, 2**31)
+        for own in fields(self):
+            value = getattr(self, own.name)
+            if "range" in own.metadata:
+                check: Callable[..., float] = whole if isinstance(own.default, int) else number
+                check(own.name, value, *own.metadata["range"])
+            elif "known" in own.metadata:
+                find: Callable[..., Any] = one_of if isinstance(own.default, str) else several_of
+                object.__setattr__(self, own.name, find(own.metadata["kind"], value, own.metadata["known"]()))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings in JSON's types, the page with them."""
@@ -72,71 +106,60 @@ class FunctionSettings(Settings):
     """
 
     page: ClassVar[str] = "functions"
-    function: str = "himmelblau"
+    function: str = _named("himmelblau", "function", FUNCTION.keys)
     start: tuple[float, float] | None = (-1.0, -4.0)
-    optimizers: tuple[str, ...] = ("gd", "sgd", "adam", "lion", "sophia")
+    optimizers: tuple[str, ...] = _named(("gd", "sgd", "adam", "lion", "sophia"), "optimizer", OPTIMIZERS.keys)
     options: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
-    controllers: tuple[str, ...] = ()
-    iterations: int = 200
-    noise: float = 0.0
-    l1: float = 0.0
-    l2: float = 0.0
-    tolerance: float = 1e-3
-    view: str = "contour"
-    colors: str = "cividis"
-    heights: str = "log"
+    controllers: tuple[str, ...] = _named((), "controller", controller_names)
+    iterations: int = _ranged(200, 1, 5000)
+    noise: float = _ranged(0.0, 0.0, 1e6)
+    l1: float = _ranged(0.0, 0.0, 1e6)
+    l2: float = _ranged(0.0, 0.0, 1e6)
+    tolerance: float = _ranged(1e-3, 0.0, 1e6)
+    view: str = _named("contour", "view", lambda: VIEWS)
+    colors: str = _named("cividis", "colors", lambda: COLOR_MAPS)
+    heights: str = _named("log", "heights", lambda: HEIGHTS)
 
     def __post_init__(self) -> None:
         """Check every field."""
         super().__post_init__()
-        one_of("function", self.function, FUNCTION)
-        optimizers = several_of("optimizer", self.optimizers, OPTIMIZERS, len(OPTIMIZERS))
-        controllers = several_of("controller", self.controllers, controller_names(), len(controller_names()))
-        object.__setattr__(self, "optimizers", optimizers)
-        object.__setattr__(self, "controllers", controllers)
-        whole("iterations", self.iterations, 1, 5000)
-        number("noise", self.noise, 0.0, 1e6)
-        number("l1", self.l1, 0.0, 1e6)
-        number("l2", self.l2, 0.0, 1e6)
-        number("tolerance", self.tolerance, 0.0, 1e6)
-        one_of("view", self.view, VIEWS)
-        one_of("colors", self.colors, COLOR_MAPS)
-        one_of("heights", self.heights, HEIGHTS)
         self._check_start()
         if not isinstance(self.options, Mapping) or not all(isinstance(v, Mapping) for v in self.options.values()):
-            raise Complaint("{kind}: expected values by name; received {value!r}", kind="options", value=self.options)
+            template = "{kind}: expected values by name; received {value!r}"
+            raise InvalidSetting(template, kind="options", value=self.options)
         for name, options in self.options.items():
-            check_options(get_optimizer(name), options)
+            check_options(OPTIMIZERS[name], options)
 
     def _check_start(self) -> None:
         if self.start is None:
             return
         if isinstance(self.start, str) or not isinstance(self.start, Sequence) or len(self.start) != 2:
-            raise Complaint("{kind}: expected two numbers; received {value!r}", kind="start", value=self.start)
+            raise InvalidSetting("{kind}: expected two numbers; received {value!r}", kind="start", value=self.start)
         low_x, high_x, low_y, high_y = FUNCTION[self.function].bounds
         start = number("x", self.start[0], low_x, high_x), number("y", self.start[1], low_y, high_y)
         object.__setattr__(self, "start", start)
 
-    def methods(self) -> list[Method]:
+    def methods(self) -> list[Entrant]:
         """List what is compared.
 
         Raises:
-          Complaint: if there is nothing to compare, or too much.
+          InvalidSetting: if there is nothing to compare, or too much.
         """
         penalties = [(0.0, 0.0)] + ([(self.l1, self.l2)] if self.l1 or self.l2 else [])
         methods = [
-            Method(name, dict(self.options.get(name, {})), controller, *penalty)
+            Entrant(name, dict(self.options.get(name, {})), controller, *penalty)
             for name in self.optimizers
             for controller in ("", *self.controllers)
             for penalty in penalties
         ]
         if not methods:
-            raise Complaint("Nothing to compare yet: choose at least one optimizer.")
+            raise InvalidSetting("Nothing to compare yet: choose at least one optimizer.")
         if len(methods) > MAX_METHODS:
-            raise Complaint(
+            raise InvalidSetting(
                 "{count} methods are more than the {most} a picture can hold: choose fewer optimizers or controllers.",
-                count=len(methods), most=MAX_METHODS,
-            )  # fmt: skip
+                count=len(methods),
+                most=MAX_METHODS,
+            )
         return methods
 
     def run(self) -> Race:
@@ -163,32 +186,28 @@ class RunSettings(Settings):
     """
 
     task: str = "digits_mlp"
-    optimizer: str = "adamw"
-    controllers: tuple[str, ...] = ("neutral", "cosine", "ppo")
-    steps: int = 200
-    groups: str = "layer"
+    optimizer: str = _named("adamw", "optimizer", base_names)
+    controllers: tuple[str, ...] = _named(("neutral", "cosine", "ppo"), "controller", controller_names)
+    steps: int = _ranged(200, 1, 5000)
+    groups: str = _named("layer", "groups", lambda: GROUPINGS)
 
     def __post_init__(self) -> None:
         """Check every field."""
         super().__post_init__()
         one_of("task", str(self.task).partition(":")[0], task_names())
         if not isinstance(tasks.get(self.task), tasks.Task):
-            raise Complaint("{task} is a family of tasks: choose a member, such as {task}:0.", task=self.task)
-        one_of("optimizer", self.optimizer, base_names())
-        object.__setattr__(
-            self, "controllers", several_of("controller", self.controllers, controller_names(), MAX_METHODS)
-        )
-        whole("steps", self.steps, 1, 5000)
-        one_of("groups", self.groups, GROUPINGS)
+            raise InvalidSetting("{task} is a family of tasks: choose a member, such as {task}:0.", task=self.task)
 
     def methods(self) -> tuple[str, ...]:
         """List the controllers to run.
 
         Raises:
-          Complaint: if there are none.
+          InvalidSetting: if there are none.
         """
         if not self.controllers:
-            raise Complaint("Nothing to run yet: choose at least one controller. “neutral” leaves the optimizer alone.")
+            raise InvalidSetting(
+                "Nothing to run yet: choose at least one controller. “neutral” leaves the optimizer alone."
+            )
         return self.controllers
 
 
@@ -202,14 +221,8 @@ class TrainingSettings(RunSettings):
     """
 
     page: ClassVar[str] = "training"
-    lr: float = 1e-3
-    shown: str = ""
-
-    def __post_init__(self) -> None:
-        """Check every field."""
-        super().__post_init__()
-        number("lr", self.lr, 1e-8, 100.0)
-        one_of("controller", self.shown, ("", *controller_names()))
+    lr: float = _ranged(1e-3, 1e-8, 100.0)
+    shown: str = _named("", "controller", lambda: ("", *controller_names()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,21 +237,17 @@ class SweepSettings(RunSettings):
     """
 
     page: ClassVar[str] = "learning_rate"
-    low: float = 1e-5
-    high: float = 1e-1
-    count: int = 9
-    num_seeds: int = 2
+    low: float = _ranged(1e-5, 1e-8, 100.0)
+    high: float = _ranged(1e-1, 1e-8, 100.0)
+    count: int = _ranged(9, 2, 41)
+    num_seeds: int = _ranged(2, 1, 10)
 
     def __post_init__(self) -> None:
         """Check every field."""
         super().__post_init__()
-        number("low", self.low, 1e-8, 100.0)
-        number("high", self.high, 1e-8, 100.0)
         if self.low >= self.high:
-            raise Complaint("The least learning rate, {low:g}, has to be below the greatest, {high:g}.",
-                            low=self.low, high=self.high)  # fmt: skip
-        whole("count", self.count, 2, 41)
-        whole("num_seeds", self.num_seeds, 1, 10)
+            template = "The least learning rate, {low:g}, has to be below the greatest, {high:g}."
+            raise InvalidSetting(template, low=self.low, high=self.high)
 
     def rates(self) -> list[float]:
         """List the base learning rates."""
@@ -247,22 +256,6 @@ class SweepSettings(RunSettings):
 
 
 PAGES: dict[str, type[Settings]] = {cls.page: cls for cls in (FunctionSettings, TrainingSettings, SweepSettings)}
-
-
-def controller_names() -> list[str]:
-    """List the registered controllers that steer as they are, not only once fitted to their run in hindsight."""
-    return [name for name in names() if not hasattr(MAKERS.get(name), "fit")]
-
-
-def task_names() -> list[str]:
-    """List the tasks and families, those that people train first; none that reads files of its user's choice."""
-    return [*tasks.names("held_out"), *tasks.names("train")]
-
-
-def base_names() -> list[str]:
-    """List the base optimizers of training runs: the environment's own, then the playground's others."""
-    others = [name for name, row in OPTIMIZERS.items() if name not in BATCHED and not row.second_order]
-    return [*BATCHED, *others]
 
 
 def from_dict(data: Any) -> Settings:
@@ -274,17 +267,17 @@ def from_dict(data: Any) -> Settings:
     if isinstance(data, Mapping) and isinstance(data.get("settings"), Mapping):
         data = data["settings"]  # an export holds the settings beside its results
     if not isinstance(data, Mapping) or not isinstance(data.get("page"), str) or data["page"] not in PAGES:
-        raise Complaint("These are no settings of the playground.")
+        raise InvalidSetting("These are no settings of the playground.")
     kind = PAGES[data["page"]]
     known = {f.name for f in fields(kind)}
     for name in data:
         if name not in known | {"page"}:
-            raise Complaint("The settings hold {name!r}, which this page does not have.", name=name)
+            raise InvalidSetting("The settings hold {name!r}, which this page does not have.", name=name)
     values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in data.items() if name in known}
     try:
         return kind(**values)
     except (TypeError, OverflowError) as error:
-        raise Complaint("These settings cannot be read: {error}.", error=error) from error
+        raise InvalidSetting("These settings cannot be read: {error}.", error=error) from error
 
 
 def to_link(settings: Settings) -> str:
@@ -307,9 +300,9 @@ def from_link(text: str) -> Settings:
         content = stream.decompress(packed, MAX_BYTES)  # no more than this, however packed
         if not stream.eof:
             raise ValueError("cut short")
-        data = json.loads(content)
+        data = read_json(content)
     except (ValueError, zlib.error) as error:
-        raise Complaint("This link is damaged; its settings cannot be read.") from error
+        raise InvalidSetting("This link is damaged; its settings cannot be read.") from error
     return from_dict(data)
 
 
@@ -320,6 +313,7 @@ def from_file(content: bytes) -> Settings:
       ValueError: with a sentence for the page, if it holds none.
     """
     try:
-        return from_dict(json.loads(content))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise Complaint("This file is no JSON; its settings cannot be read.") from error
+        data = read_json(content)
+    except ValueError as error:
+        raise InvalidSetting("This file is no JSON; its settings cannot be read.") from error
+    return from_dict(data)

@@ -1,4 +1,4 @@
-"""Training runs under a controller, as they happen: the loop of the environment, one control step at a time."""
+"""Training runs under a controller, as they happen, one control step at a time."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from functools import partial
 
 import numpy as np
 
-from agents.playground.optimizers import build, get_optimizer
+from agents.playground.optimizers import OPTIMIZERS, build
 from agents.playground.settings import RunSettings, SweepSettings, TrainingSettings
 from agents.registry import load
 from optenv import tasks
-from optenv.benchmark.run import control_edges
-from optenv.control.loop import ControlLoop
+from optenv.control.guard import Guard
 from optenv.env.settings import EnvSettings
-from optenv.env.trainers import Runs
+from optenv.inner import rollout
 from optenv.inner.optimizers import OPTIMIZERS as BATCHED
+from optenv.inner.rollout import Runs
 
 Array = np.ndarray
 
@@ -77,7 +77,7 @@ def sweep(settings: SweepSettings) -> Iterator[Progress]:
 
 
 def steer(settings: RunSettings, name: str, seeds: Array, rates: Array, *, watched: bool = True) -> Iterator[Progress]:
-    """Train one run per seed under a controller.
+    """Train one run per seed under a controller, with its guard.
 
     Args:
       settings: task, base optimizer, budget and grouping.
@@ -89,23 +89,14 @@ def steer(settings: RunSettings, name: str, seeds: Array, rates: Array, *, watch
     Yields:
       The start, and every control step. It ends early once all runs have diverged.
     """
-    controller, runs = load(name), _runs(settings)
-    every = np.arange(len(seeds))
-    runs.start(every, np.zeros_like(every), seeds)
-    loop = ControlLoop(controller.interface, np.full(len(seeds), float(settings.steps)), runs.max_groups)
-    if controller.interface.first_update is not None:
-        loop.start_at(runs.first_update_ratio(rates, every))
-    controller.reset(len(seeds), runs.max_groups)
-    edges = control_edges(settings.steps, controller.interface.decisions)
+    controller, runs, every = Guard(load(name)), _runs(settings), np.arange(len(seeds))
+    begun = rollout.begin(runs, controller, seeds, rates, settings.steps)
     report = partial(Progress, name, total=settings.steps, groups=runs.group_names(0), rates=rates)
-    yield report(step=0, loss=_measure(runs, every), values=_copied(loop.values()))
-    for first, last in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        values = loop.apply(controller.act(loop.observe()))
-        interval = runs.run(rates, values, last - first)
-        loop.advance(interval)
-        over = last == settings.steps or not np.isfinite(interval.loss).any()
+    yield report(step=0, loss=_measure(runs, every), values=begun.values)
+    for step in rollout.steer(begun, controller, settings.steps):
+        over = step.last == settings.steps or not np.isfinite(step.interval.loss).any()
         loss = _measure(runs, every) if watched or over else np.full(len(seeds), np.nan)
-        yield report(step=last, loss=loss, values=_copied(values))
+        yield report(step=step.last, loss=loss, values=step.values)
         if over:
             return
 
@@ -115,16 +106,13 @@ def _runs(settings: RunSettings) -> Runs:
     if settings.optimizer in BATCHED:
         env = EnvSettings(task=task, optimizer=settings.optimizer, groups=settings.groups)
     else:
-        row = get_optimizer(settings.optimizer)
-        env = EnvSettings(task=task, trainer="torch", groups=settings.groups,
-                          optimizer=lambda groups: build(row, groups, {}))  # fmt: skip
+        row = OPTIMIZERS[settings.optimizer]
+        env = EnvSettings(
+            task=task, trainer="torch", groups=settings.groups, optimizer=lambda groups: build(row, groups, {})
+        )
     return env.prepare_runs()(task)
 
 
 def _measure(runs: Runs, rows: Array) -> Array:
     loss = runs.evaluate(rows, "valid")
     return np.where(np.isfinite(loss), loss, np.inf)
-
-
-def _copied(values: dict[str, Array]) -> dict[str, Array]:
-    return {name: np.array(value) for name, value in values.items()}

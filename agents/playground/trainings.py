@@ -1,4 +1,4 @@
-"""What training runs come to: pictures and rows from the progress of their controllers."""
+"""Results of training runs: pictures and rows from the progress of their controllers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from agents.playground.landscape import plain
 from agents.playground.settings import SweepSettings
 from agents.playground.steering import Progress
 from optenv.control.knobs import KNOBS
@@ -28,7 +27,7 @@ def by_controller(events: Sequence[Progress]) -> dict[str, list[Progress]]:
     return sorted_
 
 
-def loss_picture(events: Sequence[Progress], say: Say = plain) -> Picture:
+def loss_picture(events: Sequence[Progress], say: Say = str) -> Picture:
     """Show the loss of every controller's run so far."""
     curves = {
         name: ([event.step for event in own], [float(event.loss[0]) for event in own])
@@ -38,7 +37,7 @@ def loss_picture(events: Sequence[Progress], say: Say = plain) -> Picture:
     return Picture((panel,), width=8.0)
 
 
-def knob_picture(events: Sequence[Progress], say: Say = plain) -> Picture:
+def knob_picture(events: Sequence[Progress], say: Say = str) -> Picture:
     """Show the knobs of one controller's run: lines on the left, a heat map on the right, a row for each knob."""
     trace = knob_trace(events)
     panels = []
@@ -54,7 +53,7 @@ def knob_trace(events: Sequence[Progress]) -> RunTrace:
     """Return the knobs of one controller's run; those that it does not turn are neutral."""
     after = [event for event in events if event.step] or list(events[:1])
     neutral = np.ones((len(after), len(after[0].groups)))
-    knobs = {name: neutral * (KNOBS[name].neutral or 0.0) for name in SHOWN_KNOBS}
+    knobs = {name: neutral * KNOBS[name].neutral for name in SHOWN_KNOBS}
     for name in after[0].values:
         knobs[name] = np.stack([event.values[name][0] for event in after])
     steps = [event.step for event in after]
@@ -67,7 +66,7 @@ def finished(events: Sequence[Progress]) -> dict[str, Progress]:
     return {name: event for name, event in last.items() if event.step == event.total or np.isinf(event.loss).all()}
 
 
-def sweep_picture(events: Sequence[Progress], settings: SweepSettings, say: Say = plain) -> Picture | None:
+def sweep_picture(events: Sequence[Progress], settings: SweepSettings, say: Say = str) -> Picture | None:
     """Show final loss against base learning rate for the controllers that are through; None while there is none."""
     curves = {
         name: mean_loss(event.loss.reshape(settings.count, settings.num_seeds))
@@ -76,9 +75,14 @@ def sweep_picture(events: Sequence[Progress], settings: SweepSettings, say: Say 
     if not curves:
         return None
     return rate_picture(
-        settings.rates(), {settings.task: curves}, loss_label=say("final validation loss"),
-        rate_label=say("base learning rate"), diverged_label=say("diverges"), height=4.2, width=8.0,
-    )  # fmt: skip
+        settings.rates(),
+        {settings.task: curves},
+        loss_label=say("final validation loss"),
+        rate_label=say("base learning rate"),
+        diverged_label=say("diverges"),
+        height=4.2,
+        width=8.0,
+    )
 
 
 def mean_loss(loss: Array) -> Array:
@@ -134,6 +138,13 @@ def sweep_summary(events: Sequence[Progress], settings: SweepSettings) -> list[d
         means = mean_loss(event.loss.reshape(settings.count, settings.num_seeds))
         best, worst = float(means.min()), float(means.max())
         ratio = worst / best if best > 0 else float("nan")
-        rows.append({"controller": name, "best": best, "best_lr": settings.rates()[int(means.argmin())],
-                     "worst": worst, "worst_over_best": ratio})  # fmt: skip
+        rows.append(
+            {
+                "controller": name,
+                "best": best,
+                "best_lr": settings.rates()[int(means.argmin())],
+                "worst": worst,
+                "worst_over_best": ratio,
+            }
+        )
     return rows

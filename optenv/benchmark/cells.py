@@ -12,31 +12,32 @@ from typing import Any
 
 import numpy as np
 
-from optenv.benchmark.methods import Method, lower_bound
-from optenv.benchmark.suites import Case, Suite, step_cost
-from optenv.benchmark.work import key_of
+from optenv.benchmark.methods import BenchmarkMethod
+from optenv.benchmark.run import DELIVERED, SAMPLES
+from optenv.benchmark.scores import SCORES
+from optenv.benchmark.suites import STEP_COST, Case, Suite, check_case
+from optenv.benchmark.work import Work, check_numbers
 
-SAMPLES = 19  # validation losses before the last one
-_PLACES = 7  # significant digits of what is stored besides final losses
+_PLACES = 7  # significant digits of what is stored besides final and test losses
 # What results depend on: rooms of the package, and of this one the files that train.
 SOURCES = ("control", "env", "inner", "tasks", "wrapper")
-OWN_SOURCES = ("cells", "compare", "losses", "methods", "nadamw", "rivals", "run")
+OWN_SOURCES = ("cells", "losses", "methods", "nadamw", "rivals", "run", "scores", "tuning")
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(Work):
     """A method on a case, at its base rates and seeds.
 
     Attributes:
       case: what is trained.
       method: what trains it.
-      rates: base learning rates; () where the method finds its own.
+      rates: base learning rates; () where the method finds its own, one for each score.
       seeds: of the runs at every rate.
       device: where they are trained.
     """
 
     case: Case
-    method: Method
+    method: BenchmarkMethod
     rates: tuple[float, ...]
     seeds: tuple[int, ...]
     device: str = "cpu"
@@ -45,14 +46,14 @@ class Cell:
     def identity(self) -> dict[str, Any]:
         """What the result depends on: a change of any of it makes another cell."""
         return {
-            "case": asdict(self.case), "method": self.method.name, "mark": self.method.mark, "rates": self.rates,
-            "seeds": self.seeds, "device": self.device, "code": code_mark(),
-        }  # fmt: skip
-
-    @property
-    def key(self) -> str:
-        """A name for the identity."""
-        return key_of(self.identity)
+            "case": asdict(self.case),
+            "method": self.method.name,
+            "mark": self.method.mark,
+            "rates": self.rates,
+            "seeds": self.seeds,
+            "device": self.device,
+            "code": code_mark(),
+        }
 
     @property
     def task(self) -> str:
@@ -67,23 +68,28 @@ class Cell:
     @property
     def work(self) -> float:
         """An estimate of what it costs, in inner steps of one run of digits_mlp."""
-        runs = max(1, len(self.rates)) * len(self.seeds)
-        return runs * self.case.total * step_cost(self.case.task) * self.method.cost + 500.0
+        runs = self._num_rates * len(self.seeds)
+        return runs * self.case.total * STEP_COST.get(self.case.task, 1.0) * self.method.cost + 500.0
+
+    @property
+    def _num_rates(self) -> int:
+        return len(self.rates) or len(SCORES)
 
     def run(self) -> dict[str, Any]:
         """Run the method.
 
         Returns:
           JSON values: `rates` [R] and `seeds` [S]; final and first validation losses `loss` and `first`, [R, S]; inner
-          steps `steps`, [V], after which the validation loss `valid`, [V, R, S], was measured; `bound`, the greatest
-          known lower bound of the loss; and `seconds` of processor time.
+          steps `steps`, [V], after which the validation losses `valid` and `offered`, [V, R, S], were measured; test
+          losses `test_first`, `test_best` and `test_final`, [R, S], see `Outcome.test`; `bound`, the greatest known
+          lower bound of the loss; and `seconds` of processor time.
         """
         import torch
 
         torch.set_num_threads(1)
         started = time.process_time()
-        count = max(1, len(self.rates))
-        rates = np.repeat(self.rates or (1.0,), len(self.seeds))
+        count = self._num_rates
+        rates = np.repeat(self.rates or np.ones(count), len(self.seeds))
         outcome, used = self.method.run(self.case, np.tile(self.seeds, count), rates, self.device, SAMPLES)
         shape = (count, len(self.seeds))
         return {
@@ -91,14 +97,35 @@ class Cell:
             "seeds": list(self.seeds),
             "loss": outcome.loss.reshape(shape).tolist(),
             "first": _short(outcome.first.reshape(shape)),
-            "steps": outcome.valid_steps.tolist(),
-            "valid": _short(outcome.valid.reshape(-1, *shape)),
-            "bound": lower_bound(self.case),
+            "steps": outcome.steps.tolist(),
+            **{name: _short(getattr(outcome, name).reshape(-1, *shape)) for name in ("valid", "offered")},
+            **{f"test_{name}": outcome.test[name].reshape(shape).tolist() for name in DELIVERED},
+            "bound": float(check_case(self.case).lower_bound),
             "seconds": round(time.process_time() - started, 3),
         }
 
+    def check(self, result: dict[str, Any]) -> None:
+        """Check what a file says was the result.
 
-def plan(suite: Suite, methods: Iterable[Method], *, device: str = "cpu") -> list[Cell]:
+        Raises:
+          ValueError: if it is not of the form that `run` returns.
+        """
+        runs, times = (self._num_rates, len(self.seeds)), np.shape(result["steps"])
+        shapes = {
+            "rates": runs[:1],
+            "loss": runs,
+            "first": runs,
+            "steps": times[:1],
+            "valid": (*times, *runs),
+            "offered": (*times, *runs),
+        }
+        shapes |= {f"test_{name}": runs for name in DELIVERED}
+        check_numbers(result, {**shapes, "bound": (), "seconds": ()})
+        if not min(result["steps"]) >= 0 < result["steps"][-1]:
+            raise ValueError(f"expected numbers of steps taken; received {result['steps']}")
+
+
+def plan(suite: Suite, methods: Iterable[BenchmarkMethod], *, device: str = "cpu") -> list[Cell]:
     """List the cells of a suite, those of the present methods, costly ones first."""
     seeds = tuple(range(suite.num_seeds))
     cells = [
@@ -116,7 +143,7 @@ def by_work(cells: Iterable[Cell]) -> list[Cell]:
     return sorted(cells, key=lambda cell: -cell.work)
 
 
-def _portions(method: Method, rates: tuple[float, ...]) -> Sequence[tuple[float, ...]]:
+def _portions(method: BenchmarkMethod, rates: tuple[float, ...]) -> Sequence[tuple[float, ...]]:
     own = rates if method.rates is None else method.rates
     return [(rate,) for rate in own] if method.alone else [own]
 

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from optenv.benchmark.cells import code_mark
-from optenv.benchmark.methods import Method
-from optenv.benchmark.work import key_of
-from optenv.wrapper.groups import layer_groups
+from optenv.benchmark.methods import BenchmarkMethod
+from optenv.benchmark.work import Work, check_numbers
+from optenv.wrapper.param_groups import layer_groups
 
 WIDTHS = (256, 512, 512, 10)
 ROUNDS, STEPS = 9, 20
@@ -22,20 +22,15 @@ TOTAL = 1000
 
 
 @dataclass(frozen=True)
-class CostCell:
+class CostCell(Work):
     """The measurement of one method; see `work.Work`."""
 
-    method: Method
+    method: BenchmarkMethod
 
     @property
     def identity(self) -> dict[str, Any]:
         """What the result depends on, this machine's load left aside."""
         return {"cost": self.method.name, "mark": self.method.mark, "code": code_mark()}
-
-    @property
-    def key(self) -> str:
-        """A name for the identity."""
-        return key_of(self.identity)
 
     @property
     def work(self) -> float:
@@ -51,6 +46,10 @@ class CostCell:
     def name(self) -> str:
         """The method's name."""
         return self.method.name
+
+    def check(self, result: dict[str, Any]) -> None:
+        """Check what a file says was the result."""
+        check_numbers(result, {"step_time": (), "memory": ()})
 
     def run(self) -> dict[str, Any]:
         """Return `step_time` and `memory`, both over AdamW's."""

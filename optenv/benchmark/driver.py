@@ -8,14 +8,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from joblib import Parallel, delayed, parallel_config, register_parallel_backend
 from tqdm import tqdm
 
-from optenv.benchmark.store import Store
-from optenv.benchmark.work import Work
-from optenv.errors import missing_extra, unknown_name
+from optenv.benchmark.store import Store, Work
+from optenv.errors import needed_for
+from optenv.registry import Registry
 
 ATTEMPTS = 3
+PURPOSE = "running on several processes"
 RAY_BACKEND = "optcontrol_ray"
 
 
@@ -39,16 +39,16 @@ class Workers:
         """Check the backend.
 
         Raises:
-          ValueError: if it is unknown, or the number of jobs 0.
+          ValueError: if it is unknown, or the number of jobs neither positive nor -1.
         """
-        if self.backend not in BACKENDS:
-            raise unknown_name("backend", self.backend, BACKENDS)
-        if self.jobs == 0:
-            raise ValueError("jobs: expected a positive number, or -1 for all cores; received 0")
+        _ = BACKENDS[self.backend]
+        if self.jobs < -1 or self.jobs == 0:
+            raise ValueError(f"jobs: expected a positive number, or -1 for all cores; received {self.jobs}")
 
 
-def run_cells(cells: Sequence[Work], store: Store, workers: Workers, *, progress: bool = True,
-              title: str = "benchmark") -> None:  # fmt: skip
+def run_cells(
+    cells: Sequence[Work], store: Store, workers: Workers, *, progress: bool = True, title: str = "benchmark"
+) -> None:
     """Run the cells that the store does not hold yet, and write each one as soon as it is finished.
 
     A cell that is lost with its worker, or its whole node, is run again, twice at most.
@@ -64,11 +64,17 @@ def run_cells(cells: Sequence[Work], store: Store, workers: Workers, *, progress
       ValueError: if a cell is wrong in itself.
       RuntimeError: if workers were lost three times.
     """
-    total = sum(cell.work for cell in cells)
-    with tqdm(total=round(total), desc=title, disable=not progress, smoothing=0.0, file=sys.stderr,
-              bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}") as bar:  # fmt: skip
+    total = sum(round(cell.work) for cell in cells)
+    with tqdm(
+        total=total,
+        desc=title,
+        disable=not progress,
+        smoothing=0.0,
+        file=sys.stderr,
+        bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
+    ) as bar:
         left = store.missing(cells)
-        bar.initial = bar.n = round(total - sum(cell.work for cell in left))
+        bar.initial = bar.n = total - sum(round(cell.work) for cell in left)
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 _run_missing(left, store, workers, bar)
@@ -100,6 +106,8 @@ def run_in_parallel(function: Callable[[Any], Any], items: Sequence[Any], worker
     """Yield what `function` returns for every item, in the order they finish."""
     if not items:
         return
+    with needed_for(PURPOSE):
+        from joblib import Parallel, delayed
     with BACKENDS[workers.backend](workers):
         # Small pre-dispatch and batches: what waits in a queue is lost with it.
         parallel = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
@@ -107,6 +115,8 @@ def run_in_parallel(function: Callable[[Any], Any], items: Sequence[Any], worker
 
 
 def _loky(workers: Workers) -> AbstractContextManager:
+    from joblib import parallel_config
+
     if workers.jobs == 1:
         return parallel_config(backend="sequential", n_jobs=1)
     # Inner threads would fight over the cores that the processes fill.
@@ -114,11 +124,10 @@ def _loky(workers: Workers) -> AbstractContextManager:
 
 
 def _ray(workers: Workers) -> AbstractContextManager:
-    try:
+    with needed_for("running on a cluster"):
         import ray
+        from joblib import parallel_config, register_parallel_backend
         from ray.util.joblib.ray_backend import RayBackend
-    except ImportError as error:
-        raise missing_extra("ray", "ray") from error
 
     class Streaming(RayBackend):
         """Ray's backend, yielding each result when it is there, which its pool is well able to."""
@@ -146,12 +155,13 @@ def _places(resources: Mapping[str, float], gpus: float) -> int:
     return places
 
 
-BACKENDS: dict[str, Callable[[Workers], AbstractContextManager]] = {"loky": _loky, "ray": _ray}
+BACKENDS: Registry[Callable[[Workers], AbstractContextManager]] = Registry("backend", (("loky", _loky), ("ray", _ray)))
 
 
 def _losses_of_workers() -> tuple[type[Exception], ...]:
     """Return the errors that mean that a worker is gone, not that a cell is wrong."""
-    from joblib.externals.loky.process_executor import BrokenProcessPool
+    with needed_for(PURPOSE):
+        from joblib.externals.loky.process_executor import BrokenProcessPool
 
     if "ray" not in sys.modules:
         return (BrokenProcessPool,)

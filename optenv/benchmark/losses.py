@@ -27,7 +27,7 @@ def log_loss(loss: Array | float, first: Array | float, lower_bound: float = 0.0
     """Return log(loss - lower_bound), within the bounds above; diverged losses give the ceiling.
 
     Args:
-      loss: final losses, in units of the task's loss; not finite where the run diverged.
+      loss: losses in the end, in units of the task's loss; not finite where the run diverged.
       first: losses before the first step, of a shape that broadcasts against it.
       lower_bound: greatest known lower bound of the task's loss; -inf where none is known.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -10,27 +10,26 @@ from typing import Any
 import numpy as np
 import torch
 
-from optenv import tasks
-from optenv.benchmark.compare import REFERENCE, Fitted, check_case, run_method, tune
-from optenv.benchmark.compare import Method as Runnable
 from optenv.benchmark.nadamw import NADAMW
 from optenv.benchmark.rivals import RIVALS, Rival, run_rival, set_mode
-from optenv.benchmark.run import Outcome, constant, make_trainer, warmup_cosine
-from optenv.benchmark.suites import Case
+from optenv.benchmark.run import Outcome, Schedule, constant, warmup_cosine
+from optenv.benchmark.scores import SCORES
+from optenv.benchmark.suites import MOMENTUM, Case, check_case
+from optenv.benchmark.tuning import Fitted, Runnable, run_method, tune
 from optenv.control.controller import Controller
-from optenv.errors import unknown_name
 from optenv.inner.optimizers import Rule
-from optenv.inner.trainer import BatchedTrainer
+from optenv.inner.trainer import make_trainer
+from optenv.registry import by_name
 from optenv.wrapper.controlled import ControlledOptimizer
-from optenv.wrapper.groups import ParamGroup
+from optenv.wrapper.param_groups import ParamGroup
 
 Array = np.ndarray
 Run = Callable[[Case, Array, Array, str, int], tuple[Outcome, Array]]
-CALIBRATED = "calibrated"
+REFERENCE, CALIBRATED = "tuned", "calibrated"
 
 
 @dataclass(frozen=True)
-class Method:
+class BenchmarkMethod:
     """One thing that is compared.
 
     Attributes:
@@ -39,7 +38,8 @@ class Method:
       role: "reference" (tuned per task), "baseline" (not tuned per task) or "controller".
       run: from a case, seeds [N], base rates [N], device and number of validation samples to an outcome and the rates
         it really used, [N].
-      rates: its own base rates; None for the suite's, () for one it finds itself.
+      rates: its own base rates; None for the suite's, () for those it finds itself.
+      by_score: whether its base rates are one for each score, in their order.
       cost: of a run, in units of one under AdamW in the batched trainer.
       mark: tells one version of it from another; a finished cell is reused only under the same mark.
       missing: the package that it lacks, if any.
@@ -54,6 +54,7 @@ class Method:
     role: str
     run: Run
     rates: tuple[float, ...] | None = None
+    by_score: bool = False
     cost: float = 1.0
     mark: str = ""
     missing: str = ""
@@ -62,44 +63,44 @@ class Method:
     meta_seconds: float = 0.0
 
 
-def _trainer(case: Case, device: str, optimizer: str | Rule | None, options: tuple) -> BatchedTrainer:
+def _run(
+    case: Case,
+    seeds: Array,
+    rates: Array,
+    device: str,
+    samples: int,
+    *,
+    method: Runnable | Fitted,
+    tuned: bool = False,
+    optimizer: str | Rule | None = None,
+    options: tuple = (),
+) -> tuple[Outcome, Array]:
+    """Run a controller or a schedule at the given rates, or at those that are best on the tuning seeds."""
     rule, own = (case.optimizer, case.options) if optimizer is None else (optimizer, options)
-    return make_trainer(check_case(case), rule, case.grouping, device=device, **dict[str, Any](own))
+    trainer = make_trainer(check_case(case), rule, case.grouping, device=device, **dict[str, Any](own))
+    if isinstance(method, Fitted):  # in hindsight, at a single rate
+        method = method.fit(trainer, float(rates[0]), case.total)
+    elif tuned:
+        rates = np.repeat(list(tune(trainer, method, case.total).values()), len(seeds) // len(SCORES))
+    # What is best by both scores is run once.
+    wanted = list(zip(seeds.tolist(), rates.tolist(), strict=True))
+    places = {run: place for place, run in enumerate(dict.fromkeys(wanted))}
+    own_seeds, own_rates = map(np.array, zip(*places, strict=True))
+    outcome = run_method(trainer, method, own_seeds, own_rates, case.total, samples=samples, test=True)
+    return outcome.select([places[run] for run in wanted]), rates
 
 
-def _run(case: Case, seeds: Array, rates: Array, device: str, samples: int, *, method: Runnable,
-         optimizer: str | Rule | None = None, options: tuple = ()) -> tuple[Outcome, Array]:  # fmt: skip
-    """Run a controller or a schedule at the given rates."""
-    trainer = _trainer(case, device, optimizer, options)
-    return run_method(trainer, method, seeds, rates, case.total, samples=samples), rates
+def _run_rival(
+    case: Case, seeds: Array, rates: Array, device: str, samples: int, *, name: str
+) -> tuple[Outcome, Array]:
+    outcome = run_rival(check_case(case), RIVALS[name], seeds, case.total, device=device, samples=samples, test=True)
+    return outcome, rates
 
 
-def _run_fitted(case: Case, seeds: Array, rates: Array, device: str, samples: int, *, method: Fitted
-                ) -> tuple[Outcome, Array]:  # fmt: skip
-    """Run a controller in hindsight at one rate, to which it is fitted first."""
-    trainer = _trainer(case, device, None, ())
-    controller = method.fit(trainer, float(rates[0]), case.total)
-    return run_method(trainer, controller, seeds, rates, case.total, samples=samples), rates
-
-
-def _run_tuned(case: Case, seeds: Array, rates: Array, device: str, samples: int, *,
-               optimizer: str | Rule | None = None, options: tuple = ()) -> tuple[Outcome, Array]:  # fmt: skip
-    """Tune the rate of warm-up and cosine for this case, on the tuning seeds, and run it on fresh ones."""
-    trainer = _trainer(case, device, optimizer, options)
-    best = np.full(len(seeds), tune(trainer, warmup_cosine, case.total))
-    return run_method(trainer, warmup_cosine, seeds, best, case.total, samples=samples), best
-
-
-def _run_rival(case: Case, seeds: Array, rates: Array, device: str, samples: int, *, name: str
-               ) -> tuple[Outcome, Array]:  # fmt: skip
-    task = check_case(case)
-    return run_rival(task, RIVALS[name], seeds, case.total, device=device, samples=samples), rates
-
-
-def _rival_method(rival: Rival) -> Method:
+def _rival_method(rival: Rival) -> BenchmarkMethod:
     run, build = partial(_run_rival, name=rival.name), partial(_build_rival, rival.name)
     missing = rival.package if rival.missing else ""
-    return Method(rival.name, rival.why, "baseline", run, (1.0,), 6.0, missing=missing, build=build)
+    return BenchmarkMethod(rival.name, rival.why, "baseline", run, (1.0,), cost=6.0, missing=missing, build=build)
 
 
 def _build_rival(name: str, groups: list[ParamGroup], total: int) -> tuple[Any, Callable[[Any], Any]]:
@@ -114,55 +115,57 @@ def _build_controlled(controller: Controller, groups: list[ParamGroup], total: i
     return optimizer, lambda loss: optimizer.step(loss=loss)
 
 
-_TUNING = "warm-up and cosine, its rate tuned for each task over 15 rates and rerun on fresh seeds"
-_COST_OF_TUNING = 7.0  # 30 runs before 5
-BASELINES: dict[str, Method] = {
-    row.name: row
-    for row in (
-        Method(REFERENCE, f"the base optimizer (AdamW) with {_TUNING}", "reference", _run_tuned, (), _COST_OF_TUNING),
-        Method("nadamw_tuned", f"NAdamW with {_TUNING}", "reference", partial(_run_tuned, optimizer=NADAMW), (),
-               _COST_OF_TUNING),
-        Method("sgd_tuned", f"SGD with momentum 0.9 and {_TUNING}", "reference",
-               partial(_run_tuned, optimizer="sgd", options=(("momentum", 0.9),)), (), _COST_OF_TUNING),
-        Method("constant", "the base optimizer at the base rate", "baseline", partial(_run, method=constant)),
-        Method("cosine", "the base optimizer with warm-up and cosine from the base rate", "baseline",
-               partial(_run, method=warmup_cosine)),
-        Method("adam_1e-3", "Adam at 1e-3, constant", "baseline",
-               partial(_run, method=constant, optimizer="adam"), (1e-3,)),
+def tuned_method(name: str, base: str, schedule: Schedule = warmup_cosine, **own: Any) -> BenchmarkMethod:
+    """Return a base optimizer under a schedule, its rate tuned for each case: 30 runs before those that count.
+
+    Args:
+      name: of the method.
+      base: what is tuned, in words.
+      schedule: factor on the rate over progress.
+      **own: `optimizer` and its `options` in place of the case's.
+    """
+    why = f"{base}, its rate tuned for each task over 15 rates and rerun on fresh seeds"
+    run = partial(_run, method=schedule, tuned=True, **own)
+    return BenchmarkMethod(name, why, "reference", run, (), by_score=True, cost=4.0)
+
+
+def _scheduled(name: str, why: str, schedule: Schedule, *rates: float, **own: Any) -> BenchmarkMethod:
+    """Return a base optimizer under a schedule, at the suite's base rates or its own."""
+    return BenchmarkMethod(name, why, "baseline", partial(_run, method=schedule, **own), rates or None)
+
+
+BASELINES = by_name(
+    "baseline",
+    (
+        tuned_method(REFERENCE, "the base optimizer (AdamW) with warm-up and cosine"),
+        tuned_method("nadamw_tuned", "NAdamW with warm-up and cosine", optimizer=NADAMW),
+        tuned_method("sgd_tuned", "SGD with momentum 0.9, warm-up and cosine", optimizer="sgd", options=MOMENTUM),
+        _scheduled("constant", "the base optimizer at the base rate", constant),
+        _scheduled("warmup_cosine", "the base optimizer with warm-up and cosine from the base rate", warmup_cosine),
+        _scheduled("adam_1e-3", "Adam at 1e-3, constant", constant, 1e-3, optimizer="adam"),
         *map(_rival_method, RIVALS.values()),
-    )
-}  # fmt: skip
+    ),
+)
 
 
-def calibrated(rate: float) -> Method:
-    """Return AdamW with warm-up and cosine at one rate for all tasks."""
-    why = f"AdamW with warm-up and cosine at {rate:.2g} everywhere, the best single rate on the train split"
-    return replace(BASELINES["cosine"], name=CALIBRATED, why=why, rates=(rate,))
+def calibrated(rates: Sequence[float]) -> BenchmarkMethod:
+    """Return AdamW with warm-up and cosine at one rate for all tasks, that of each score."""
+    at = ", ".join(f"{rate:.2g} {score.title}" for rate, score in zip(rates, SCORES.values(), strict=True))
+    why = f"AdamW with warm-up and cosine at {at}, the best single rate on the train split"
+    return replace(BASELINES["warmup_cosine"], name=CALIBRATED, why=why, rates=tuple(rates), by_score=True)
 
 
 def controller_method(
-    name: str, controller: Controller, *, role: str = "controller", why: str = "", mark: str = "",
+    name: str,
+    controller: Controller,
+    *,
+    role: str = "controller",
+    why: str = "",
+    mark: str = "",
     meta_seconds: float = 0.0,
-) -> Method:  # fmt: skip
-    """Return what runs a controller at every base rate of a suite; for the options see `Method`."""
-    build = partial(_build_controlled, controller)
-    fitted = isinstance(controller, Fitted)
-    run: Run = partial(_run_fitted, method=controller) if fitted else partial(_run, method=controller)  # type: ignore
-    return Method(name, why, role, run, cost=3.0 if fitted else 1.3, mark=mark, alone=fitted, build=build,
-                  meta_seconds=meta_seconds)  # fmt: skip
-
-
-def get_baseline(name: str) -> Method:
-    """Return the baseline registered as `name`.
-
-    Raises:
-      ValueError: if there is none.
-    """
-    if name not in BASELINES:
-        raise unknown_name("baseline", name, BASELINES)
-    return BASELINES[name]
-
-
-def lower_bound(case: Case) -> float:
-    """Return the greatest known lower bound of a case's loss."""
-    return float(tasks.members(check_case(case))[0].lower_bound)
+) -> BenchmarkMethod:
+    """Return what runs a controller, guarded, at every base rate of a suite; for the options see `BenchmarkMethod`."""
+    fitted, build = isinstance(controller, Fitted), partial(_build_controlled, controller)
+    run: Run = partial(_run, method=controller)
+    more: dict[str, Any] = {"mark": mark, "alone": fitted, "build": build, "meta_seconds": meta_seconds}
+    return BenchmarkMethod(name, why, role, run, cost=3.0 if fitted else 1.3, **more)

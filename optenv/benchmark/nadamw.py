@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optenv.inner.optimizers import GroupHyper, Hyper, Rule, Slots, get_rule
+from optenv.inner.optimizers import OPTIMIZERS, GroupHyper, Hyper, Rule, Slots
 
 Array = np.ndarray
 _MOMENTUM_DECAY = 0.004
@@ -40,7 +40,7 @@ def _corrections(values: GroupHyper, step: Array) -> dict[str, Array]:
 
 
 def _coefficients(values: GroupHyper) -> GroupHyper:
-    return get_rule("adamw").coefficients(values)
+    return OPTIMIZERS["adamw"].coefficients(values)
 
 
 NADAMW = Rule(
@@ -49,7 +49,6 @@ NADAMW = Rule(
     {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 1e-2},
     _update,
     "exp_avg",
-    {"weight_decay": "weight_decay"},
     _coefficients,
     _corrections,
 )

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optenv.benchmark import statistics
-from optenv.benchmark.results import Results, Row
-from optenv.errors import missing_extra
+from optenv.benchmark.results import Results, Summary
+from optenv.figures import draw, new_figure, rate_picture
 from optenv.figures.picture import COLORS
 
 if TYPE_CHECKING:
@@ -19,12 +19,13 @@ Array = np.ndarray
 ROLE_COLORS = {"controller": COLORS[0], "reference": "#000000", "baseline": COLORS[1]}
 THRESHOLDS = np.geomspace(0.5, 4.0, 121)
 MAX_LINES = len(COLORS)
+TINY = 1e-30  # of losses that are 0, on logarithmic axes
 LIMIT = 4.0  # where scales of ratios end, so that one lost method does not flatten the others
-RATIO = "final loss over the tuned reference's"
+RATIO = "test loss over the reference's"
 _GREYS = "0.75"
 
 
-def interval_figure(results: Results, rows: Sequence[Row]) -> Figure:
+def interval_figure(results: Results, rows: Sequence[Summary]) -> Figure:
     """Draw every method's geometric mean with its 95 % interval, and its worst task as an open circle."""
     figure, ax = _figure(6.4, 1.2 + 0.26 * len(rows))
     for place, row in enumerate(rows):
@@ -43,7 +44,7 @@ def interval_figure(results: Results, rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def profile_figure(results: Results, rows: Sequence[Row]) -> Figure:
+def profile_figure(results: Results, rows: Sequence[Summary]) -> Figure:
     """Draw the share of runs whose ratio is at most a threshold; the best profiles in colour, the others grey."""
     figure, ax = _figure(6.4, 3.8)
     ranked = sorted(rows, key=lambda row: -row.area)
@@ -51,10 +52,14 @@ def profile_figure(results: Results, rows: Sequence[Row]) -> Figure:
         share = statistics.performance_profile(results.runs[row.method].log_ratios, THRESHOLDS)
         shown = place < MAX_LINES
         ax.plot(
-            THRESHOLDS, share, color=COLORS[place] if shown else _GREYS, linewidth=1.8 if shown else 0.9,
+            THRESHOLDS,
+            share,
+            color=COLORS[place] if shown else _GREYS,
+            linewidth=1.8 if shown else 0.9,
             linestyle="--" if shown and row.role != "controller" else "-",
-            label=row.method if shown else "_", zorder=3 if shown else 2,
-        )  # fmt: skip
+            label=row.method if shown else "_",
+            zorder=3 if shown else 2,
+        )
     ax.axvline(1.0, color="0.4", linewidth=1.0, linestyle=":", zorder=1)
     ax.set(xscale="log", ylim=(0, 1.02))
     _ratio_ticks(ax.xaxis, LIMIT)
@@ -66,8 +71,8 @@ def profile_figure(results: Results, rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def rate_figure(results: Results, rows: Sequence[Row]) -> Figure:
-    """Draw the heat map of final loss over base rate and method, geometric means over tasks and seeds."""
+def rate_figure(results: Results, rows: Sequence[Summary]) -> Figure:
+    """Draw the heat map of test loss over base rate and method, geometric means over tasks and seeds."""
     several = [row for row in rows if results.runs[row.method].log_ratios.shape[1] > 1]
     own = [row for row in rows if row not in several]
     rates = results.suite.rates
@@ -78,13 +83,13 @@ def rate_figure(results: Results, rows: Sequence[Row]) -> Figure:
     return _heat_map(values, names, [f"{rate:.0e}" for rate in rates], "base learning rate", split=len(several))
 
 
-def task_figure(results: Results, rows: Sequence[Row]) -> Figure:
-    """Draw the heat map of final loss over task and method, geometric means over base rates and seeds."""
+def task_figure(results: Results, rows: Sequence[Summary]) -> Figure:
+    """Draw the heat map of test loss over task and method, geometric means over base rates and seeds."""
     values = np.array([statistics.by_task(results.runs[row.method].log_ratios) for row in rows])
     return _heat_map(values, [row.method for row in rows], results.tasks, "")
 
 
-def duel_figure(results: Results, rows: Sequence[Row]) -> Figure:
+def duel_figure(results: Results, rows: Sequence[Summary]) -> Figure:
     """Draw the probability that the method of a row ends with a lower loss than that of a column."""
     logs = [results.runs[row.method].log_ratios for row in rows]
     values = np.array([[statistics.probability_of_improvement(a, b) for b in logs] for a in logs])
@@ -101,10 +106,24 @@ def duel_figure(results: Results, rows: Sequence[Row]) -> Figure:
     return figure
 
 
-PICTURES: dict[str, tuple[str, Callable[[Results, Sequence[Row]], Any]]] = {
-    "intervals": ("Final loss over the tuned reference's", interval_figure),
-    "rates": ("Final loss over base learning rate and method", rate_figure),
-    "tasks": ("Final loss over task and method", task_figure),
+def curve_figure(results: Results) -> Figure:
+    """Draw every task's test loss over the base rate, a curve for each method, geometric means over seeds."""
+    rates, name = results.suite.rates, results.reference
+    means = {
+        method: np.exp(np.log(np.maximum(runs.loss, TINY)).mean(axis=2))  # [T, R]
+        for method, runs in results.runs.items()
+    }
+    shown = {m: mean for m, mean in means.items() if mean.shape[1] == len(rates) and m != name}
+    curves = {task: {m: mean[t] for m, mean in shown.items()} for t, task in enumerate(results.tasks)}
+    alone = means[name].shape[1] == 1
+    references = dict(zip(results.tasks, means[name][:, 0], strict=True)) if alone else None
+    return draw(rate_picture(rates, curves, references=references, loss_label=f"test loss, {results.score.title}"))
+
+
+PICTURES: dict[str, tuple[str, Callable[[Results, Sequence[Summary]], Any]]] = {
+    "intervals": ("Test loss over the reference's", interval_figure),
+    "rates": ("Test loss over base learning rate and method", rate_figure),
+    "tasks": ("Test loss over task and method", task_figure),
     "profiles": ("Performance profiles", profile_figure),
     "duels": ("Probability of improvement, percent", duel_figure),
 }
@@ -112,9 +131,9 @@ PICTURES: dict[str, tuple[str, Callable[[Results, Sequence[Row]], Any]]] = {
 
 def _heat_map(values: Array, names: Sequence[str], columns: Sequence[str], label: str, *, split: int = 0) -> Figure:
     """Draw ratios on a logarithmic scale around 1: blue is better than tuned, red worse."""
+    figure, ax = _figure(2.9 + 0.62 * len(columns), 1.2 + 0.27 * len(names) + 0.05 * max(map(len, columns)))
     from matplotlib.colors import LogNorm
 
-    figure, ax = _figure(2.9 + 0.62 * len(columns), 1.2 + 0.27 * len(names) + 0.05 * max(map(len, columns)))
     image = ax.imshow(values, cmap="RdBu_r", norm=LogNorm(1 / LIMIT, LIMIT), aspect="auto")
     for i, j in np.ndindex(*values.shape):
         text = f"{values[i, j]:.2f}" if values[i, j] < 9.95 else f"{values[i, j]:.0f}"
@@ -133,16 +152,8 @@ def _heat_map(values: Array, names: Sequence[str], columns: Sequence[str], label
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Any]:
-    """Make a figure with one panel.
-
-    Raises:
-      ImportError: if matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise missing_extra("matplotlib", "plot") from error
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    """Make a figure with one panel."""
+    figure = new_figure(width, height, dpi=110)
     ax = figure.add_subplot()
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(labelsize=8)

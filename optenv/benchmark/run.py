@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from optenv.benchmark.scores import SCORES, Score
+from optenv.control.averaging import newest_share
 from optenv.control.controller import Controller
-from optenv.control.loop import ControlLoop, check_learner
-from optenv.inner.optimizers import Rule, base_values, get_rule
+from optenv.inner.architecture_batches import ArchitectureBatches
+from optenv.inner.rollout import control_edges, rollout
 from optenv.inner.state import RunState
 from optenv.inner.trainer import BatchedTrainer
-from optenv.tasks.task import Task
 
 Array = np.ndarray
 Schedule = Callable[[Array], Array]
 CHUNKS = 40
+SAMPLES = CHUNKS - 1  # validation losses before the last one
+DELIVERED = ("first", "best", "final")  # the weights whose test loss is measured
 
 
 @dataclass(frozen=True)
@@ -25,45 +31,55 @@ class Outcome:
 
     Attributes:
       loss: final validation loss, [N]; infinite where the run diverged.
-      steps: inner steps at which the curve was sampled, [K].
-      curve: mean minibatch loss between those steps, [K, N].
       first: validation loss before the first step, [N].
-      valid_steps: inner steps after which the validation loss was measured, [V].
+      steps: inner steps after which the validation loss was measured, [V].
       valid: the validation loss then, [V, N].
+      offered: the least validation loss then of all weights that may be kept as the best: under a controller their
+        average, too, see `optenv.control.averaging`, [V, N].
+      test: test losses before the first step, of the weights with the least validation loss (those before the first
+        step may have it) and of the final ones, by name of `DELIVERED`, [N] each; empty where they are not asked for.
     """
 
     loss: Array
-    steps: Array
-    curve: Array
     first: Array
-    valid_steps: Array
+    steps: Array
     valid: Array
+    offered: Array
+    test: dict[str, Array]
+
+    def validation(self, score: Score) -> Array:
+        """Return the validation loss of the weights that are delivered under a score, [N]."""
+        return score.validation(np.concatenate([self.first[None], getattr(self, score.reads)]))
+
+    def select(self, runs: Any) -> Outcome:
+        """Return the outcome of the runs at some indices."""
+        test = {name: loss[runs] for name, loss in self.test.items()}
+        valid, offered = self.valid[:, runs], self.offered[:, runs]
+        return Outcome(self.loss[runs], self.first[runs], self.steps, valid, offered, test)
+
+    @classmethod
+    def join(cls, parts: Sequence[Outcome]) -> Outcome:
+        """Return the outcome of all runs of some outcomes, measured after the same steps."""
+        names = ("loss", "first", "valid", "offered")
+        arrays = {name: np.concatenate([getattr(part, name) for part in parts], -1) for name in names}
+        test = {name: np.concatenate([part.test[name] for part in parts]) for name in parts[0].test}
+        return cls(steps=parts[0].steps, test=test, **arrays)
 
 
-def make_trainer(
-    task: Task,
-    optimizer: str | Rule = "adamw",
-    grouping: str = "layer",
+def run_controller(
+    trainer: BatchedTrainer,
+    controller: Controller,
+    seeds: Array,
+    rates: Array,
+    total: int,
     *,
-    device: str = "cpu",
-    **options: float,
-) -> BatchedTrainer:
-    """Build a batched trainer of `task` under a base optimizer with the given hyperparameters.
-
-    Args:
-      task: what is trained.
-      optimizer: a registered name, or a rule of one's own.
-      grouping: "layer" or "model".
-      device: where the runs are trained.
-      **options: hyperparameters besides the learning rate, by name.
-    """
-    rule = get_rule(optimizer) if isinstance(optimizer, str) else optimizer
-    return BatchedTrainer(task, rule, base_values(rule, options), grouping=grouping, device=device)
-
-
-def run_controller(trainer: BatchedTrainer, controller: Controller, seeds: Array, rates: Array, total: int,
-                   *, tell_total: bool = True, samples: int = 0, learn: bool = False) -> Outcome:  # fmt: skip
-    """Train one run per seed under a controller.
+    samples: int = 0,
+    test: bool = False,
+    reveal_budget: bool = True,
+    guard: bool = True,
+    learn: bool = False,
+) -> Outcome:
+    """Train one run per seed under a controller, as a controlled optimizer does.
 
     Args:
       trainer: what trains them.
@@ -71,35 +87,31 @@ def run_controller(trainer: BatchedTrainer, controller: Controller, seeds: Array
       seeds: of the runs, [N]; equal seeds begin and draw minibatches alike.
       rates: base learning rates, [N].
       total: budget in inner steps.
-      tell_total: whether the controller observes the budget.
       samples: how often the validation loss is measured before the end, at most.
-      learn: tell a controller that learns what came of every action; its runs are then no longer independent.
+      test: measure test losses too.
+      reveal_budget: see `rollout`, as for the others.
+      guard: as there.
+      learn: as there.
 
     Raises:
-      ValueError: if it is to learn, and does not.
+      ValueError: if it is to learn, and does not, or the base optimizer has nothing for one of its knobs to move.
     """
-    if learn:
-        check_learner(controller)
-    seeds, rates = np.asarray(seeds, np.uint64), np.asarray(rates, float)
-    state = trainer.start(seeds)
-    budget = np.full(len(seeds), float(total) if tell_total else np.nan)
-    loop = ControlLoop(controller.interface, budget, trainer.num_groups)
-    if controller.interface.first_update is not None:
-        loop.start_at(trainer.first_update_ratio(state, rates))
-    controller.reset(len(seeds), trainer.num_groups)
-
-    def advance(first: int, last: int) -> Array:
-        interval = trainer.run(state, rates, loop.decide(controller), last - first)
-        loop.advance(interval)
-        if learn:
-            loop.pay(controller)
-        return interval.loss
-
-    return _train(trainer, state, control_edges(total, controller.interface.decisions), advance, samples)
+    runs = ArchitectureBatches([trainer])
+    steps = rollout(runs, controller, seeds, rates, total, reveal_budget=reveal_budget, guard=guard, learn=learn)
+    edges = control_edges(total, controller.interface.decisions)
+    return _outcome(runs, (step.last for step in steps), sampled(edges, samples), test, averages=samples > 0)
 
 
-def run_schedule(trainer: BatchedTrainer, schedule: Schedule, seeds: Array, rates: Array, total: int,
-                 *, samples: int = 0) -> Outcome:  # fmt: skip
+def run_schedule(
+    trainer: BatchedTrainer,
+    schedule: Schedule,
+    seeds: Array,
+    rates: Array,
+    total: int,
+    *,
+    samples: int = 0,
+    test: bool = False,
+) -> Outcome:
     """Train one run per seed under a learning-rate schedule and nothing else.
 
     Args:
@@ -109,28 +121,76 @@ def run_schedule(trainer: BatchedTrainer, schedule: Schedule, seeds: Array, rate
       rates: base learning rates, [N].
       total: budget in inner steps.
       samples: how often the validation loss is measured before the end, at most.
+      test: measure test losses too.
     """
-    seeds, rates = np.asarray(seeds, np.uint64), np.asarray(rates, float)
-    state = trainer.start(seeds)
+    runs, edges, rates = ArchitectureBatches([trainer]), control_edges(total, CHUNKS), np.asarray(rates, float)
+    runs.start(np.arange(len(seeds)), np.zeros(len(seeds), int), np.asarray(seeds, np.uint64))
 
-    def advance(first: int, last: int) -> Array:
-        factor = schedule(np.arange(first, last) / total)
-        return trainer.run(state, factor[:, None] * rates, {}, last - first).loss
+    def advance() -> Iterator[int]:
+        for first, last in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+            factor = schedule(np.arange(first, last) / total)
+            runs.run(factor[:, None] * rates, {}, last - first)
+            yield last
 
-    return _train(trainer, state, control_edges(total, CHUNKS), advance, samples)
+    return _outcome(runs, advance(), sampled(edges, samples), test)
 
 
-def _train(
-    trainer: BatchedTrainer, state: RunState, edges: Array, advance: Callable[[int, int], Array], samples: int
+def _outcome(
+    runs: ArchitectureBatches, advance: Iterable[int], watched: Array, test: bool, *, averages: bool = False
 ) -> Outcome:
-    watched, curve, measured = sampled(edges, samples), [], [trainer.evaluate(state)]
-    for first, last in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        curve.append(advance(first, last))
-        if last in watched:
-            measured.append(trainer.evaluate(state))
-    valid = np.stack(measured)
-    final = np.where(np.isfinite(valid[-1]), valid[-1], np.inf)
-    return Outcome(final, edges[1:], np.stack(curve), valid[0], watched, valid[1:])
+    """Measure runs of a single task, just begun, before the first step and after the watched ones that are taken."""
+    ((_, state),) = runs.states.values()
+
+    def weights() -> Iterator[Sequence[Tensor]]:
+        yield (state.params,)
+        average = state.params.clone() if averages else None
+        for count, last in enumerate(advance, start=1):
+            if average is not None:
+                _average(average, state.params, newest_share(count))
+            if last in watched:  # the first averages are the weights themselves
+                yield (state.params,) if average is None or newest_share(count) == 1.0 else (state.params, average)
+
+    return measure(runs.trainers[0], state, weights(), watched, test=test)
+
+
+def _average(average: Tensor, params: Tensor, share: float) -> None:
+    """Take the newest weights into an average, in place; rows that are not finite are left out."""
+    moved = torch.lerp(average, params, share)
+    torch.where(moved.isfinite().all(dim=1, keepdim=True), moved, average, out=average)
+
+
+def measure(
+    trainer: BatchedTrainer, state: RunState, weights: Iterable[Sequence[Tensor]], steps: Array, *, test: bool
+) -> Outcome:
+    """Measure losses along runs.
+
+    Args:
+      trainer: of the task.
+      state: of the runs, for their data.
+      weights: before the first step and after each number of `steps` those that may be kept, [N, P] each, those
+        that go on first; they may change later.
+      steps: inner steps, [V].
+      test: measure test losses too, at the end, on weights kept till then.
+    """
+    last = SCORES["final"].validation
+    valid: list[Array] = []
+    offered: list[Array] = []
+    kept: dict[str, Tensor] = {}
+    for choices in weights:
+        losses = [trainer.evaluate(replace(state, params=params)) for params in choices]
+        if test:
+            kept = kept or {name: choices[0].clone() for name in DELIVERED}
+            kept["final"] = choices[0]
+            for place, params in enumerate(choices):
+                so_far = np.fmin.reduce([*offered, *losses[:place]], initial=np.inf)
+                better = np.flatnonzero(losses[place] < so_far)
+                kept["best"][better] = params[better]
+        valid.append(losses[0])
+        offered.append(np.fmin.reduce(losses))
+    held_back = replace(state, valid=trainer.split(state, "test")) if test else state
+    ends = {name: trainer.evaluate(replace(held_back, params=params)) for name, params in kept.items()}
+    tested = {name: last(loss[None]) for name, loss in ends.items()}
+    return Outcome(last(np.stack(valid)), valid[0], steps, np.stack(valid[1:]), np.stack(offered[1:]), tested)
 
 
 def sampled(edges: Array, samples: int) -> Array:
@@ -141,16 +201,6 @@ def sampled(edges: Array, samples: int) -> Array:
     """
     places = np.linspace(0, len(edges) - 1, min(samples, len(edges) - 2) + 2)[1:]
     return edges[np.unique(np.round(places).astype(int))]
-
-
-def control_edges(total: int, decisions: int) -> Array:
-    """Divide a budget into control steps of equal length (the last may be shorter).
-
-    >>> control_edges(10, 3).tolist()
-    [0, 3, 6, 9, 10]
-    """
-    steps = max(1, round(total / decisions))
-    return np.append(np.arange(0, total, steps), total)
 
 
 def constant(progress: Array) -> Array:

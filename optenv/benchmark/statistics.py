@@ -1,4 +1,4 @@
-"""Statistics of final losses over a reference's: arrays of log ratios, [T, R, S] = tasks, base rates, seeds.
+"""Statistics of losses over a reference's: arrays of log ratios, [T, R, S] = tasks, base rates, seeds.
 
 Run s of a method is divided by run s of the reference, which began with the same weights and drew the same
 minibatches. Means are of logarithms, so a ratio of 2 and one of 1/2 cancel; losses are bounded as in `losses`.
@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import trim_mean
 
 Array = np.ndarray
 Statistic = Callable[[Array], Array]
@@ -26,7 +25,9 @@ def geometric_mean(log_ratios: Array) -> Array:
 def interquartile_mean(log_ratios: Array) -> Array:
     """Return the geometric mean of the middle half of all runs; [..., T, R, S] to [...]."""
     runs = log_ratios.reshape(*log_ratios.shape[:-3], -1)
-    return np.exp(trim_mean(runs, 0.25, axis=-1))
+    cut = int(0.25 * runs.shape[-1])  # left out at either end, as scipy.stats.trim_mean does
+    middle = np.partition(runs, (cut, runs.shape[-1] - cut - 1), axis=-1)[..., cut : runs.shape[-1] - cut]
+    return np.exp(middle.mean(axis=-1))
 
 
 def by_task(log_ratios: Array) -> Array:
@@ -46,7 +47,7 @@ def spread(log_ratios: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class Interval:
+class ConfidenceInterval:
     """A statistic and the ends of its 95 % bootstrap interval."""
 
     value: float
@@ -54,8 +55,9 @@ class Interval:
     high: float
 
 
-def interval(log_ratios: Array, statistic: Statistic, generator: np.random.Generator,
-             resamples: int = RESAMPLES) -> Interval:  # fmt: skip
+def interval(
+    log_ratios: Array, statistic: Statistic, generator: np.random.Generator, resamples: int = RESAMPLES
+) -> ConfidenceInterval:
     """Return a statistic with its stratified bootstrap interval, 2.5 to 97.5 percent.
 
     The tasks are the strata: each keeps its place, and its seeds are drawn anew, with replacement. A seed comes with
@@ -71,7 +73,7 @@ def interval(log_ratios: Array, statistic: Statistic, generator: np.random.Gener
     drawn = generator.integers(seeds, size=(resamples, tasks, seeds))
     resampled = np.take_along_axis(log_ratios[None], drawn[:, :, None, :], axis=-1)  # [B, T, R, S]
     low, high = np.percentile(statistic(resampled), [2.5, 97.5])
-    return Interval(float(statistic(log_ratios)), float(low), float(high))
+    return ConfidenceInterval(float(statistic(log_ratios)), float(low), float(high))
 
 
 def performance_profile(log_ratios: Array, thresholds: Array) -> Array:
@@ -111,7 +113,7 @@ def steps_to_target(steps: Array, valid: Array, target: Array) -> Array:
     Args:
       steps: inner steps after which it was measured, [V]; the last is the budget.
       valid: the losses then, [V, R, S].
-      target: losses to be reached, [S]: the tuned reference's final ones.
+      target: losses to be reached, the reference's final ones, [R, S], or [1, S] where it has one base rate.
 
     Returns:
       [R, S].

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from optenv import tasks
 from optenv.errors import unknown_name
+from optenv.inner.layout import GROUPINGS
+from optenv.inner.optimizers import OPTIMIZERS
+from optenv.registry import by_name
 
 BASE_RATES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 QUICK_STEPS, QUICK_SEEDS = 80, 2
 
 # What one inner step of one run costs among 25, in units of digits_mlp's. The order of the cells and the progress
 # bar's estimate read it, and nothing else: a task that is not here counts as 1.
-STEP_COST = {"char_transformer": 22.0, "char_gru": 17.0, "digits_conv": 8.0, "digits_mlp_x4": 6.0}
+STEP_COST = {
+    "char_transformer": 22.0,
+    "char_gru": 17.0,
+    "digits_conv": 8.0,
+    "digits_mlp_x4": 6.0,
+    "mnist_mlp": 11.0,
+    "mnist_deep": 11.0,
+    "mnist_conv": 11.0,
+    "deliveries": 4.5,
+    "hotel_rates": 7.0,
+    "rodents": 3.5,
+    "prose_conv": 12.0,
+    "denoise_unet": 11.0,
+    "point_sets": 7.0,
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +54,20 @@ class Case:
     def label(self) -> str:
         """The task, and the base optimizer where it is not AdamW."""
         return self.task if self.optimizer == "adamw" else f"{self.task} ({self.optimizer})"
+
+
+def check_case(case: Case) -> tasks.Task:
+    """Return the task of a case.
+
+    Raises:
+      ValueError: if its task, optimizer or grouping is unknown, or the task a whole family.
+    """
+    task, _ = tasks.get(case.task), OPTIMIZERS[case.optimizer]
+    if not isinstance(task, tasks.Task):
+        raise ValueError(f"task: expected a single task, such as '{case.task}:0'; received the family {case.task!r}")
+    if case.grouping not in GROUPINGS:
+        raise unknown_name("groups", case.grouping, GROUPINGS)
+    return task
 
 
 @dataclass(frozen=True)
@@ -65,26 +95,41 @@ _HELD_OUT = (
     Case("digits_mlp", 400),
     Case("digits_conv", 300),
     Case("digits_autoencoder", 600),
-    Case("breast_cancer", 300),
-    Case("wine", 300),
-    Case("diabetes", 400),
     Case("friedman", 600),
     Case("teacher_student_wide", 800),
     Case("char_transformer", 400),
     Case("char_gru", 400),
 )
-_MOMENTUM = (("momentum", 0.9),)
+MOMENTUM = (("momentum", 0.9),)
 _OTHER_OPTIMIZERS = tuple(
     Case(task, total, optimizer, options=options)
-    for optimizer, options in (("sgd", _MOMENTUM), ("lion", ()))
+    for optimizer, options in (("sgd", MOMENTUM), ("lion", ()))
     for task, total in (("digits_mlp", 400), ("digits_conv", 300), ("digits_autoencoder", 600), ("friedman", 600))
 )
+_REAL = (
+    Case("mnist_mlp", 400),
+    Case("mnist_deep", 400),
+    Case("mnist_conv", 300),
+    Case("diamonds", 1000),
+    Case("deliveries", 600),
+    Case("hotel_rates", 600),
+    Case("rodents", 800),
+    Case("prose_conv", 500),
+    Case("denoise_unet", 300),
+    Case("point_sets", 1000),
+)
+_SMALL_TABLES = ("breast_cancer", "wine", "diabetes", "penguins", "boston", "concrete", "olive")
 _REFERENCE = ("tuned", "constant")  # what a variant is held against
 
-SUITES: dict[str, Suite] = {
-    suite.name: suite
-    for suite in (
+SUITES = by_name(
+    "suite",
+    (
         Suite("held_out", _HELD_OUT, num_seeds=5, why="tasks and architectures that no controller was trained on"),
+        Suite("real", _REAL, num_seeds=5, why="real data, with test sets of at least 1,000 examples"),
+        Suite(
+            "small_tables", tuple(Case(f"{name}_splits", 300) for name in _SMALL_TABLES), num_seeds=20,
+            why="small tables; every seed is another split",
+        ),
         Suite(
             "long",
             tuple(Case(task, 10_000) for task in ("breast_cancer", "digits_mlp", "digits_autoencoder", "friedman")),
@@ -111,20 +156,9 @@ SUITES: dict[str, Suite] = {
         ),
         Suite("quick", tuple(Case(task, 100) for task in ("breast_cancer", "wine", "diabetes")), (1e-4, 1e-2), 2,
               "three small tables, for a first look"),
-    )
-}  # fmt: skip
+    ),
+)  # fmt: skip
 VARIANTS = ("long", "wide", "family", "optimizers", "rates")
-
-
-def get_suite(name: str) -> Suite:
-    """Return the suite registered as `name`.
-
-    Raises:
-      ValueError: if there is none.
-    """
-    if name not in SUITES:
-        raise unknown_name("suite", name, SUITES)
-    return SUITES[name]
 
 
 def shortened(suite: Suite) -> Suite:
@@ -133,13 +167,6 @@ def shortened(suite: Suite) -> Suite:
     It shows that everything runs and roughly where each method stands; its numbers are not the suite's.
     """
     cases = tuple(replace(case, total=min(case.total, QUICK_STEPS)) for case in suite.cases)
-    return replace(suite, cases=cases, rates=_ends_and_middle(suite.rates), num_seeds=min(suite.num_seeds, QUICK_SEEDS))
-
-
-def _ends_and_middle(rates: Sequence[float]) -> tuple[float, ...]:
-    return tuple(dict.fromkeys((rates[0], rates[len(rates) // 2], rates[-1])))
-
-
-def step_cost(task: str) -> float:
-    """Return what an inner step of one run costs, in units of digits_mlp's; see `STEP_COST`."""
-    return STEP_COST.get(task, 1.0)
+    rates = suite.rates[0], suite.rates[len(suite.rates) // 2], suite.rates[-1]
+    seeds = min(suite.num_seeds, QUICK_SEEDS)
+    return replace(suite, cases=cases, rates=tuple(dict.fromkeys(rates)), num_seeds=seeds)

@@ -1,15 +1,17 @@
-"""A controller around a controller that lets it do as it likes until something goes wrong."""
+"""A controller around a controller: passes actions through, and fades them to neutral while they do harm."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from optenv.control import unknown_budget
 from optenv.control.controller import Controller
-from optenv.control.features import FEATURE_NAMES, FEATURES
+from optenv.control.features import FEATURES, with_features
 from optenv.control.knobs import KNOBS, clipped
 from optenv.control.loop import position_limits
 from optenv.control.signals import carried
@@ -27,8 +29,7 @@ JERK_MEMORY, JERK_PRIOR = 0.9, 2  # decisions of smooth control that a run is cr
 DISTRUST = 0.5  # what a significant rise leaves of the trust
 RECOVERY = 0.05  # trust regained in a decision without trouble
 FIRST_PAUSE, LONGEST_PAUSE = 2, 32
-_REGRET, _SIGNIFICANCE = FEATURE_NAMES.index("regret"), FEATURE_NAMES.index("significance")
-_LOG_SCALE = FEATURE_NAMES.index("log_scale")
+NEEDED_FEATURES = ("significance", "regret", "log_scale")
 _STATE = ("trust", "backoff", "pause", "jerk", "lost", "troubled", "position", "anchor", "wanted", "move", "count")
 
 
@@ -49,7 +50,7 @@ def authority_of(controller: Controller, most: float | Authority | None = None) 
     scale = KNOBS["scale"]
     own = controller.authority
     if own is None:
-        free = controller.interface.first_update is not None
+        free = controller.interface.sets_first_scale
         own = (math.exp(scale.limits[0]), math.exp(scale.limits[1])) if free else (scale.low, scale.high)
     if most is None:
         return own
@@ -66,10 +67,11 @@ def authority_of(controller: Controller, most: float | Authority | None = None) 
 
 
 class Guard(Controller):
-    """Pass a controller's actions on unchanged, and fade them towards neutral while it does harm.
+    """Passes a controller's actions through unchanged, and fades them to neutral while they do harm.
 
-    It sees what the controller sees, of the past alone, and what it is told by `alarm`. Each run has a
-    trust in [0, 1], at first 1; at 1 an action is passed on as it is, bit for bit. Else
+    It judges by the features "significance", "regret" and "log_scale", which it observes in addition where the
+    controller does not, and by `alarm`. Each run has a trust in [0, 1], at first 1; at 1 an action is passed
+    through as it is, bit for bit. Else
 
         absolute control:  a' = trust a
         relative control:  the position moves towards anchor + trust (position + step a - anchor)
@@ -85,6 +87,9 @@ class Guard(Controller):
     - by half, where the loss rises by 3.5 standard errors;
     - where the controller keeps taking back what it did a decision ago: such moves average out at best,
       so trust is at most the fourth power of what is allowed (`JERKY`) over their size.
+
+    A controller that needs a budget (`Controller.needs_budget`) and is not told one is not asked: its scales follow
+    `optenv.control.unknown_budget`, its other knobs stay as they are.
 
     Attributes:
       controller: what is guarded.
@@ -105,12 +110,20 @@ class Guard(Controller):
         Raises:
           ValueError: if `max_authority` is no such range.
         """
-        self.controller, self.interface = controller, controller.interface
-        self.authority = authority_of(controller, max_authority)
+        own = controller.interface.features
+        self.needs_budget = controller.needs_budget and controller.interface.first_update is not None
+        of_budgets = unknown_budget.FEATURES_NEEDED if self.needs_budget else ()
+        features = with_features(own, (*NEEDED_FEATURES, *of_budgets))
+        self.controller, self.interface = controller, replace(controller.interface, features=features)
+        self._own_features = None if features == own else [features.index(name) for name in own]
+        self._of_budgets = [features.index(name) for name in of_budgets]
+        self._significance, self._regret, self._log_scale = map(features.index, NEEDED_FEATURES)
+        self.authority, self.optional_knobs = authority_of(controller, max_authority), controller.optional_knobs
         self.neutral_untrained, self.learns = controller.neutral_untrained, controller.learns
+        self.needs_losses = controller.needs_losses
         knobs = self.interface.knobs
         self._relative = self.interface.control == "relative"
-        self._free = self.interface.first_update is not None
+        self._free = self.interface.sets_first_scale
         self._step = np.array([KNOBS[name].step for name in knobs])
         self._scale = knobs.index("scale") if "scale" in knobs else None
         self._is_scale = np.array([name == "scale" for name in knobs])
@@ -124,9 +137,19 @@ class Guard(Controller):
         self.trust, self.backoff = np.ones(num_runs), np.full(num_runs, FIRST_PAUSE)
         self.pause, self.jerk = np.zeros(num_runs, int), np.zeros(num_runs)
         self.lost, self.troubled, self.calm = (np.zeros(num_runs, bool) for _ in range(3))
-        self.position, self.anchor, self.wanted, self.move = (np.zeros(shape) for _ in range(4))
-        self.move = self.move[..., 0]
+        self.position, self.anchor, self.move = np.zeros(shape), np.zeros(shape), np.zeros(shape[:2])
+        self.wanted = np.zeros((*shape[:2], 0 if self._relative else shape[2]))  # relative moves need no last one
         self.count = 0
+
+    @property
+    def keep_weights(self) -> Array | None:  # type: ignore[override]
+        """Whose weights the controller wants kept."""
+        return self.controller.keep_weights
+
+    @property
+    def restore_weights(self) -> Array | None:  # type: ignore[override]
+        """Which runs the controller returns to them."""
+        return self.controller.restore_weights
 
     def reset(self, num_runs: int, num_groups: int) -> None:
         """Begin runs with full trust."""
@@ -140,11 +163,13 @@ class Guard(Controller):
 
     def act(self, observation: Array) -> Array:
         """Return what the controller decides, as far as it is trusted, [N, G, knobs]."""
-        wanted = np.asarray(self.controller.act(observation), float)
+        own = observation if self._own_features is None else observation[..., self._own_features]
+        wanted = np.asarray(self.controller.act(own), float)
         if observation.shape[1]:
-            self._place(observation)
-            self._judge(observation[:, 0])
-            self._feel(wanted)
+            self._update_positions(observation)
+            wanted = self._held(wanted, observation[:, 0]) if self.needs_budget else wanted
+            self._update_trust(observation[:, 0])
+            self._update_jerk(wanted)
         trust, action = self.confidence()[:, None, None], wanted
         if trust.min(initial=1.0) < 1.0:
             action = np.where(trust < 1.0, self._faded(wanted, trust), wanted)
@@ -160,23 +185,23 @@ class Guard(Controller):
         allowed = JERKY[self.interface.control]
         return np.minimum(self.trust, (allowed / np.maximum(self.jerk, allowed)) ** JERK_POWER)
 
-    def _place(self, observation: Array) -> None:
+    def _update_positions(self, observation: Array) -> None:
         """Note where the scales are, and which of them brought a new least loss."""
         if not (self._relative and self._scale is not None):
             return
-        scale, seen = self.position[..., self._scale], observation[..., _LOG_SCALE].astype(float)
+        scale, seen = self.position[..., self._scale], observation[..., self._log_scale].astype(float)
         # What the host has limited more narrowly; else the own account is exact, and the feature rounded.
         off = (np.abs(seen * math.log(10.0) - scale) > 1e-3) & (np.abs(seen) < FEATURES["log_scale"].high)
         self.position[..., self._scale] = scale = np.where(off, seen * math.log(10.0), scale)
         if self._free:
-            best = observation[..., _REGRET] <= 0.0
+            best = observation[..., self._regret] <= 0.0
             self.anchor[..., self._scale] = np.where(best, np.minimum(scale, 0.0), self.anchor[..., self._scale])
 
-    def _judge(self, run: Array) -> None:
+    def _update_trust(self, run: Array) -> None:
         """Lose trust, or regain it, for what the last control step did to the loss; `run` is [N, features]."""
-        risen = run[:, _SIGNIFICANCE] < RISEN
-        self.troubled = self.lost | (risen & (run[:, _REGRET] > EXPLODED))
-        self.calm = ~self.troubled & (run[:, _REGRET] < CALM)
+        risen = run[:, self._significance] < RISEN
+        self.troubled = self.lost | (risen & (run[:, self._regret] > EXPLODED))
+        self.calm = ~self.troubled & (run[:, self._regret] < CALM)
         self.lost = np.zeros_like(self.lost)
         resting = self.pause > 0
         self.pause = np.where(self.troubled, self.backoff, np.maximum(self.pause - 1, 0))
@@ -184,16 +209,26 @@ class Guard(Controller):
         regained = np.minimum(self.trust + np.where(resting, 0.0, RECOVERY), 1.0)
         self.trust = np.where(self.troubled, 0.0, np.where(risen, DISTRUST * self.trust, regained))
 
-    def _feel(self, wanted: Array) -> None:
+    def _update_jerk(self, wanted: Array) -> None:
         """Average how much of its last move the controller takes back, in nats of the log scale, over the groups."""
         if self._scale is None:
             return
         move = wanted * self._step if self._relative else _log_scale(wanted) - _log_scale(self.wanted)
         move = move[..., self._scale] if self.count or self._relative else np.zeros(wanted.shape[:2])
-        back = np.where(move * self.move < 0.0, np.minimum(np.abs(move), np.abs(self.move)), 0.0).mean(axis=1)
+        back = np.where(move * self.move < 0.0, np.minimum(np.abs(move), np.abs(self.move)), 0.0)
         self.count += 1
+        back = back.sum(axis=1) / back.shape[1]  # a mean, in a fraction of the time that numpy takes for one
         self.jerk = self.jerk + (back - self.jerk) * max(1.0 - JERK_MEMORY, 1.0 / (self.count + JERK_PRIOR))
         self.wanted, self.move = self.wanted if self._relative else wanted, move
+
+    def _held(self, wanted: Array, run: Array) -> Array:
+        """Return what takes the scales to the schedule of unknown budgets, and leaves other knobs, in such runs."""
+        first_update = self.interface.first_update
+        assert first_update is not None and self._scale is not None
+        target, unknown = unknown_budget.log_scale(first_update, run, self._of_budgets)
+        held = np.zeros_like(wanted)
+        held[..., self._scale] = clipped(target[:, None] - self.position[..., self._scale], -1.0, 1.0)
+        return np.where(unknown[:, None, None], held, wanted)
 
     def _faded(self, wanted: Array, trust: Array) -> Array:
         if not self._relative:
@@ -219,9 +254,8 @@ class Guard(Controller):
         """Carry each group's place on; new groups begin at neutral."""
         self.controller.regroup(sources)
         fresh = np.zeros((len(self.trust), len(sources), len(self._step)))
-        self.position, self.anchor, self.wanted = (
-            carried(old, fresh, sources) for old in (self.position, self.anchor, self.wanted)
-        )
+        self.position, self.anchor = (carried(old, fresh, sources) for old in (self.position, self.anchor))
+        self.wanted = carried(self.wanted, fresh[..., : self.wanted.shape[-1]], sources)
         self.move = carried(self.move, fresh[..., 0], sources)
 
     def save(self, path: str | Path) -> None:

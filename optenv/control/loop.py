@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from optenv.control.controller import Controller, Interface
 from optenv.control.features import FEATURES, observe
-from optenv.control.knobs import KNOBS, Knob, clipped
+from optenv.control.knobs import KNOBS, RATE, Knob, clipped
 from optenv.control.signals import Interval, Signals, carried
 
 Array = np.ndarray
@@ -18,18 +20,19 @@ class ControlLoop:
     """State of the control of N runs with G groups each.
 
     Attributes:
-      interface: what is observed and turned.
+      interface: what is observed and set.
       signals: running statistics of every run.
       positions: accumulated relative actions, [N, G, knobs]; the last action under absolute control.
       lost: whether the last control step met a loss that is not finite, [N] bool.
     """
 
-    def __init__(self, interface: Interface, total: Array, num_groups: int,
-                 authority: tuple[float, float] | None = None):  # fmt: skip
+    def __init__(
+        self, interface: Interface, total: Array, num_groups: int, authority: tuple[float, float] | None = None
+    ):
         """Begin runs.
 
         Args:
-          interface: what is observed and turned.
+          interface: what is observed and set.
           total: budgets in inner steps, [N], NaN where unknown.
           num_groups: G.
           authority: least and greatest scale; None: as far as the knob goes.
@@ -48,17 +51,17 @@ class ControlLoop:
         # Looked up, not kept: a knob's functions cannot be pickled.
         return [KNOBS[name] for name in self.interface.knobs]
 
-    def start_at(self, ratio: Array) -> None:
-        """Set the first scales such that the model's updates begin at `first_update` of its weights.
+    def start_at(self, size: Array) -> None:
+        """Set the first scales such that the whole model's first updates have the size that the interface asks for.
 
         Args:
-          ratio: size of the updates at the base rate over that of the weights, [N, G]; where
-            it is 0 or not finite the run starts from the base rate.
+          size: that of the updates at the base rate, [N, G]: see `update_ratio`, or `update_norm` where the interface
+            has a `first_update_norm`; where it is 0 or not finite the run starts from the base rate.
         """
-        if self.interface.first_update is None:
+        if not self.interface.sets_first_scale:
             return
         with np.errstate(all="ignore"):
-            wanted = np.log(self.interface.first_update / ratio)
+            wanted = np.log((self.interface.first_update or self.interface.first_update_norm) / size)
         column = self.interface.knobs.index("scale")
         self.positions[:, :, column] = np.clip(np.where(np.isfinite(wanted), wanted, 0.0), *self._limits[column])
         self._first_log_scale = self._log_scale()
@@ -70,10 +73,10 @@ class ControlLoop:
 
     def observe(self) -> Array:
         """Return every group's view, [N, G, features] float32."""
-        return observe(self.signals)
+        return observe(self.signals, self.interface.features)
 
     def apply(self, action: Array) -> dict[str, Array]:
-        """Turn an action into knob values.
+        """Turn an action into the knobs' values.
 
         Args:
           action: [N, G, knobs]; clipped to [-1, 1].
@@ -92,26 +95,43 @@ class ControlLoop:
             self.positions = clipped(action, self._limits[:, 0], self._limits[:, 1])
         return self.values()
 
+    def share_rates(self) -> None:
+        """Give all groups of a run the mean position of every knob that moves the rate."""
+        moving = [KNOBS[name].moves == RATE for name in self.interface.knobs]
+        self.positions[..., moving] = self.positions[..., moving].mean(axis=1, keepdims=True)
+
     def values(self) -> dict[str, Array]:
         """Return the knob values in force, [N, G] each."""
-        maps = [(k.relative if self._relative else k.absolute) for k in self._knobs]
-        return {k.name: m(self.positions[:, :, i]) for i, (k, m) in enumerate(zip(self._knobs, maps, strict=True))}
+        control, knobs = self.interface.control, self._knobs
+        return {knob.name: knob.values(self.positions[:, :, i], control) for i, knob in enumerate(knobs)}
 
-    def advance(self, interval: Interval) -> None:
-        """Take in what happened during the last control step."""
+    def advance(self, interval: Interval, learner: Controller | None = None) -> None:
+        """Take in the control step that has ended; the last of the three calls of every control step.
+
+        A control step is `decide` (or `observe` and `apply`), inner steps under the values, `advance`.
+
+        Args:
+          interval: what happened during the control step.
+          learner: a controller that is told its reward, see `Controller.learn`: the feature "improvement",
+            unbounded, in which all runs count alike: the decrease of the loss in units of the decrease so far; the
+            least that the feature can be where a loss was not finite. None tells nobody.
+        """
         self.lost = ~np.isfinite(interval.loss) if interval.lost is None else interval.lost
         self.signals.advance(interval, self._log_scale() - self._first_log_scale)
+        if learner is not None:
+            self._report_reward(learner)
 
-    def pay(self, controller: Controller) -> None:
-        """Tell a controller what came of its last action, by `Controller.learn`; after `advance`.
+    def take_validation(self, loss: Array, rows: Array) -> None:
+        """Take in the validation losses, [n], of the runs in `rows`, [n]; where one is not finite there is none."""
+        known = np.full(len(self.lost), np.nan)
+        known[rows] = loss
+        self.signals.take_validation(known)
 
-        The reward is the feature "improvement", unbounded, in which all runs count alike: the decrease of the loss in
-        units of the decrease so far; the least that the feature can be where a loss was not finite.
-        """
+    def _report_reward(self, learner: Controller) -> None:
         s, improvement = self.signals, FEATURES["improvement"]
         with np.errstate(all="ignore"):
             reward = np.where(self.lost, improvement.low, improvement.function(s))
-        controller.learn(reward, (s.step >= s.total) & (s.step - s.interval < s.total))
+        learner.learn(reward, (s.step >= s.total) & (s.step - s.interval < s.total))
 
     def put(self, rows: Array, fresh: ControlLoop) -> None:
         """Replace the runs at the indices `rows` by those of `fresh`."""
@@ -120,22 +140,52 @@ class ControlLoop:
         self.positions[rows] = fresh.positions
         self._first_log_scale[rows] = fresh._first_log_scale
 
-    def regroup(self, sources: Array) -> None:
-        """Go on with other groups, the new ones at neutral; `sources` as in `signals.carried`."""
+    def regroup(self, sources: Array, rates: Sequence[Sequence[float]] | None = None) -> None:
+        """Go on with other groups, the new ones at neutral.
+
+        Args:
+          sources: as in `signals.carried`.
+          rates: of the groups that stay, or where none does of all before, and of the new ones: under a controller that
+            sets its own first scale, these then start at the others' effective rate, rate times scale.
+        """
         fresh = ControlLoop(self.interface, self.signals.total, len(sources), self.authority)
+        if self.interface.sets_first_scale and rates is not None:
+            self._join(fresh, sources, *map(np.array, rates))
+        log_scale = carried(self.signals.log_scale, fresh.signals.log_scale, sources)
         self.signals = self.signals.regrouped(sources)
+        self.signals.log_scale = log_scale
         self.positions = carried(self.positions, fresh.positions, sources)
         self._first_log_scale = carried(self._first_log_scale, fresh._first_log_scale, sources)
+
+    def _join(self, fresh: ControlLoop, sources: Array, others: Array, new: Array) -> None:
+        """Put new groups at the geometric mean of the others' effective rates; a rate of 0 does not count."""
+        places = (sources[sources >= 0] if (sources >= 0).any() else np.arange(len(others)))[others > 0.0]
+        if not len(places):
+            return
+        column = self.interface.knobs.index("scale")
+        effective = (np.log(others[others > 0.0]) + self.positions[:, places, column]).mean(axis=1)
+        with np.errstate(divide="ignore"):
+            wanted = effective[:, None] - np.log(new)
+        wanted = np.clip(np.where(np.isfinite(wanted), wanted, 0.0), *self._limits[column])
+        fresh.positions[:, sources < 0, column] = wanted
+        since_first = (self._log_scale() - self._first_log_scale)[:, places].mean(axis=1)
+        fresh._first_log_scale = fresh._log_scale() - since_first[:, None]
+        fresh.signals.log_scale[:] = since_first[:, None]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the whole state, as numpy arrays."""
         first = self._first_log_scale
-        return {"signals": dict(vars(self.signals)), "positions": self.positions, "first_log_scale": first,
-                "lost": self.lost}  # fmt: skip
+        return {
+            "signals": dict(vars(self.signals)),
+            "positions": self.positions,
+            "first_log_scale": first,
+            "lost": self.lost,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
-        self.signals = Signals(**state["signals"])
+        fresh = Signals.start(state["signals"]["total"], state["positions"].shape[1])
+        self.signals = replace(fresh, **state["signals"])
         self.positions, self._first_log_scale = state["positions"], state["first_log_scale"]
         self.lost = state["lost"]
 
@@ -152,12 +202,12 @@ class ControlLoop:
     def _log_scale(self) -> Array:
         if "scale" not in self.interface.knobs:
             return np.zeros(self.positions.shape[:2])
-        scale, column = KNOBS["scale"], self.interface.knobs.index("scale")
-        return np.log10((scale.relative if self._relative else scale.absolute)(self.positions[:, :, column]))
+        positions = self.positions[:, :, self.interface.knobs.index("scale")]
+        return np.log10(KNOBS["scale"].values(positions, self.interface.control))
 
 
 def check_learner(controller: Controller) -> None:
-    """Check that a controller which is to be paid learns.
+    """Check that a controller which is to be told its rewards learns from them.
 
     Raises:
       ValueError: if it does not.

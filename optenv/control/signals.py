@@ -12,6 +12,12 @@ COSINE_MEMORY = 0.5
 NOISE_MEMORY = 0.9
 # Along one gradient, in which momentum builds up; the largest of the updates is taken for the size of those to come.
 TRIAL_STEPS = 10
+# Of the norms that suit them best over that of Adam; docs/research.md, "auto". Those of other optimizers are like it.
+NORM_OVER_ADAM = {"sgd": 0.45, "lion": 0.17}
+
+
+_OF_LOSS = ("loss", "previous_loss", "first_loss", "best_loss", "noise")
+_OF_VALIDATION = ("validation", "previous_validation", "first_validation", "best_validation")
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,29 @@ def update_ratio(displacement: Array, weights: Array, mask: Array, sizes: Sequen
     return np.broadcast_to(ratio[:, None], displacement.shape[:2])
 
 
+def update_norm(displacement: Array, moving: Array, mask: Array, sizes: Sequence[int], optimizer: str) -> Array:
+    """Return the norm of the whole model's update, the same for every group, as an Adam-like optimizer's would be.
+
+    sqrt(P) times the root mean square over the coordinates that have a gradient: others, as those of rows that a
+    minibatch does not touch, or below an output layer of zeros, move later. Divided by `NORM_OVER_ADAM`, so that one
+    constant serves all optimizers.
+
+    Args:
+      displacement: sketch of the update, [N, G, S].
+      moving: whether the gradient is not 0, [N, G, S].
+      mask: which coordinates exist, [G, S].
+      sizes: number of parameters of each group, [G].
+      optimizer: name of the base optimizer, such as "sgd" or "SGD".
+
+    Returns:
+      [N, G].
+    """
+    share = np.asarray(sizes) / max(1, np.sum(sizes)) / np.maximum(mask.sum(axis=-1), 1.0)
+    squares, moved = np.square(displacement).sum(axis=-1) @ share, moving.sum(axis=-1) @ share
+    norm = np.sqrt(np.sum(sizes) * squares / np.maximum(moved, 1e-12)) / NORM_OVER_ADAM.get(optimizer.lower(), 1.0)
+    return np.broadcast_to(norm[:, None], displacement.shape[:2])
+
+
 @dataclass
 class Signals:
     """Statistics of N runs with G groups each, as of the end of the last control step.
@@ -115,6 +144,10 @@ class Signals:
       gradient_persistence: cosine of successive gradients, averaged, [N, G].
       descent: cosine of the gradient and minus the displacement before it, averaged, [N, G].
       log_scale: log10 of the scale in force over the run's first, [N, G].
+      validation: the newest validation loss, [N]; NaN where there is none, as for the next three.
+      previous_validation: the one before, [N].
+      first_validation: the first, [N].
+      best_validation: the least, [N].
     """
 
     step: Array
@@ -132,12 +165,16 @@ class Signals:
     gradient_persistence: Array
     descent: Array
     log_scale: Array
+    validation: Array
+    previous_validation: Array
+    first_validation: Array
+    best_validation: Array
 
     @classmethod
     def start(cls, total: Array, num_groups: int) -> Signals:
         """Begin N runs; `total` is [N], NaN where the budget is unknown."""
         n = len(total)
-        run = {name: np.full(n, np.nan) for name in ("loss", "previous_loss", "first_loss", "best_loss", "noise")}
+        run = {name: np.full(n, np.nan) for name in (*_OF_LOSS, *_OF_VALIDATION)}
         norms = {
             name: np.full((n, num_groups), np.nan) for name in ("gradient_norm", "first_gradient_norm", "update_ratio")
         }
@@ -147,13 +184,26 @@ class Signals:
         return cls(step=np.zeros(n), total=np.asarray(total, float), interval=np.ones(n), **run, **norms, **cosines)
 
     def advance(self, interval: Interval, log_scale: Array) -> None:
-        """Take in one control step; what is not finite leaves the statistics as they were."""
+        """Take in one control step; what is not finite leaves the statistics as they were.
+
+        Args:
+          interval: what happened during it.
+          log_scale: log10 of the scale in force over the first, [N, G].
+        """
         self.step = self.step + interval.steps
         self.interval = np.full_like(self.step, interval.steps)
         self.log_scale = log_scale
         with np.errstate(all="ignore"):
             self._advance_loss(interval)
             self._advance_groups(interval.products)
+
+    def take_validation(self, loss: Array) -> None:
+        """Take in validation losses, [N]; NaN, or infinite, where there is none."""
+        new = np.isfinite(loss)
+        self.previous_validation = np.where(new, self.validation, self.previous_validation)
+        self.validation = np.where(new, loss, self.validation)
+        self.first_validation = np.where(np.isnan(self.first_validation), self.validation, self.first_validation)
+        self.best_validation = np.fmin(self.best_validation, self.validation)
 
     def _advance_loss(self, interval: Interval) -> None:
         self.previous_loss = self.loss

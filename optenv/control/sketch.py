@@ -8,29 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from optenv.control.numpy_sketch import coordinates_per_group, stride, to_products
 from optenv.control.signals import Products
-
-MAX_COORDINATES = 1024
-TOTAL_COORDINATES = 3072
-MIN_COORDINATES = 16
-
-
-def coordinates_per_group(num_groups: int) -> int:
-    """Return how many coordinates of each group are kept, so that their sum stays bounded.
-
-    >>> coordinates_per_group(1), coordinates_per_group(47), coordinates_per_group(1000)
-    (1024, 65, 16)
-    """
-    return max(MIN_COORDINATES, min(MAX_COORDINATES, TOTAL_COORDINATES // max(1, num_groups)))
-
-
-def stride(size: int, coordinates: int) -> int:
-    """Return the stride that leaves at most `coordinates` of `size` values.
-
-    >>> stride(10, 4), stride(4, 4), stride(0, 4)
-    (3, 1, 1)
-    """
-    return max(1, -(-size // coordinates))
 
 
 def sketch_index(sizes: list[int]) -> tuple[Tensor, Tensor]:
@@ -118,9 +97,3 @@ class SketchMemory:
         products = [dot(new, new), dot(last, last), dot(new, last), dot(new[:1], new[1:]), dot(weights, weights)[None]]
         self.directions, self.weights = new.transpose(0, 1).to(self.directions), weights
         return torch.cat([*products, size])
-
-
-def to_products(sums: np.ndarray) -> Products:
-    """Return the products that `SketchMemory.sums` computed, [10, N, G] float64."""
-    gg, dd, gg_last, dd_last, g_g_last, d_d_last, g_d, ww, g, d = sums
-    return Products(gg * g * g, gg_last, g_g_last * g, g_d * g * d, dd * d * d, dd_last, d_d_last * d, ww)

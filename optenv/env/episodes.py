@@ -59,11 +59,13 @@ class Episodes:
             getattr(self, name)[rows] = probe
         self.twin[rows] = twin
 
-    def advance(self, steps: int, probe: Array, twin: Array, lower_bound: Array | float) -> LossTrace:
-        """Record the probe losses after a control step, [N], and return the trace of that step."""
+    def advance(self, steps: Array | int, probe: Array, twin: Array, lower_bound: Array | float) -> LossTrace:
+        """Record the probe losses after `steps` more inner steps, [N] each, and return the trace of these."""
         self.step = self.step + steps
         # A lost twin stands at the loss at which a run is given up: to be better than it pays that much, not more.
-        twin = np.where(np.isnan(self.twin), self.twin, np.fmin(twin, self._ceiling(lower_bound)))
+        ceiling = self._ceiling(lower_bound)
+        stands = np.where(np.isfinite(twin), np.minimum(twin, ceiling), ceiling)
+        twin = np.where(np.isnan(self.twin), self.twin, stands)
         trace = LossTrace(
             first=self.first,
             previous=self.current,
@@ -80,8 +82,8 @@ class Episodes:
         return trace
 
     def diverged(self, interval_loss: Array, lower_bound: Array | float) -> Array:
-        """Tell which runs are lost, [N] bool: a loss not finite, or far above its start."""
-        finite = np.isfinite(self.current) & np.isfinite(interval_loss)
+        """Tell which runs are lost, [N] bool: a loss not finite, the first one included, or far above its start."""
+        finite = np.isfinite(self.first) & np.isfinite(self.current) & np.isfinite(interval_loss)
         return ~finite | (self.current > self._ceiling(lower_bound))
 
     def _ceiling(self, lower_bound: Array | float) -> Array:
@@ -92,11 +94,22 @@ class Episodes:
             return bound + DIVERGENCE_FACTOR * np.abs(self.first - bound) + 1e-12
 
 
-def pay(reward: Reward, trace: LossTrace, diverged: Array) -> Array:
-    """Return what a control step earns, [N]: the reward, or a fixed penalty where the run is lost."""
-    with np.errstate(all="ignore"):
-        earned = reward.function(trace)
-    return np.where(diverged | ~np.isfinite(earned), -DIVERGENCE_PENALTY, earned)
+def earned(reward: Reward, trace: LossTrace, diverged: Array) -> Array:
+    """Return what a control step earns, [N]: the reward, or a fixed penalty where the run is lost.
+
+    Raises:
+      ValueError: if the reward raises, or is not one finite number for every run that goes on.
+    """
+    expected = f"reward {reward.name!r}: expected {len(diverged)} finite numbers, one a run; "
+    try:
+        with np.errstate(all="ignore"):
+            given = np.asarray(reward.function(trace)).astype(float, casting="same_kind")
+    except Exception as error:
+        raise ValueError(f"{expected}received {type(error).__name__}: {error}") from error
+    found = given.tolist() if given.shape == diverged.shape else f"shape {given.shape}"
+    if given.shape != diverged.shape or not np.isfinite(given[~diverged]).all():
+        raise ValueError(f"{expected}received {found}")
+    return np.where(diverged, -DIVERGENCE_PENALTY, given)
 
 
 def _draw(generator: np.random.Generator, settings: EnvSettings, num_members: int) -> tuple[int, int, float, int]:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from optenv.env.history import History
-from optenv.figures import RunTrace, figure_to_rgb, run_figure
+from optenv.env.episode_record import EpisodeRecord
+from optenv.figures import RunTrace, draw, figure_to_rgb, run_picture
 from optenv.figures.run import short_names
+from optenv.registry import Registry
 
 Array = np.ndarray
 BARS = "▁▂▃▄▅▆▇█"
@@ -17,35 +18,35 @@ MAX_BARS = 60
 MAX_GROUPS = 12
 
 
-def trace(history: History, groups: Sequence[str]) -> RunTrace:
-    """Return a run's history as the figures take it.
+def trace(record: EpisodeRecord, groups: Sequence[str]) -> RunTrace:
+    """Return a run's record as the figures take it.
 
     Args:
-      history: of the run.
-      groups: names of its parameter groups; what pads them in the history is left out.
+      record: of the run.
+      groups: names of its parameter groups; what pads them in the record is left out.
     """
-    names = history.knobs[0] if history.knobs else {}
-    knobs = {name: np.stack([values[name][: len(groups)] for values in history.knobs]) for name in names}
-    twin = history.twin if np.isfinite(history.twin).any() else None
-    return RunTrace(history.steps, history.loss, twin, knobs, groups)
+    names = record.knobs[0] if record.knobs else {}
+    knobs = {name: np.stack([values[name][: len(groups)] for values in record.knobs]) for name in names}
+    twin = record.twin if np.isfinite(record.twin).any() else None
+    return RunTrace(record.steps, record.loss, twin, knobs, groups)
 
 
-def draw_image(history: History, groups: Sequence[str]) -> Array:
+def draw_image(record: EpisodeRecord, groups: Sequence[str]) -> Array:
     """Draw the loss beside the twin's and every knob over time; [H, W, 3] uint8."""
-    return figure_to_rgb(run_figure(trace(history, groups)))
+    return figure_to_rgb(draw(run_picture(trace(record, groups))))
 
 
-def draw_text(history: History, groups: Sequence[str]) -> str:
+def draw_text(record: EpisodeRecord, groups: Sequence[str]) -> str:
     """Write the losses, their curves on one scale, and the knobs in force in every group."""
-    curves = {"loss": history.loss, "neutral twin": history.twin}
+    curves = {"loss": record.loss, "neutral twin": record.twin}
     bars = sparklines(list(curves.values()))
-    lines = [f"step {history.steps[-1]:.0f}"]
+    lines = [f"step {record.steps[-1]:.0f}"]
     lines += [f"{name:12}  {curve[-1]:<9.4g} {bar}" for (name, curve), bar in zip(curves.items(), bars, strict=True)]
     names = short_names(groups)[:MAX_GROUPS]
     width = max(map(len, ["group", *names]))
-    lines.append("  ".join([f"{'group':{width}}", *(f"{knob:>12}" for knob in history.knobs[-1])]))
+    lines.append("  ".join([f"{'group':{width}}", *(f"{knob:>12}" for knob in record.knobs[-1])]))
     for g, name in enumerate(names):
-        lines.append("  ".join([f"{name:{width}}", *(f"{value[g]:12.4g}" for value in history.knobs[-1].values())]))
+        lines.append("  ".join([f"{name:{width}}", *(f"{value[g]:12.4g}" for value in record.knobs[-1].values())]))
     if len(groups) > MAX_GROUPS:
         lines.append(f"and {len(groups) - MAX_GROUPS} more")
     return "\n".join(lines)
@@ -70,4 +71,6 @@ def sparklines(curves: Sequence[Sequence[float]]) -> list[str]:
     return ["".join(BARS[round(level)] if np.isfinite(level) else "·" for level in row) for row in levels.tolist()]
 
 
-RENDERERS: dict[str, Callable[[History, Sequence[str]], Any]] = {"rgb_array": draw_image, "ansi": draw_text}
+RENDERERS: Registry[Callable[[EpisodeRecord, Sequence[str]], Any]] = Registry(
+    "render_mode", (("rgb_array", draw_image), ("ansi", draw_text))
+)

@@ -6,8 +6,7 @@ the environment; its inner steps are those of `ControlledOptimizer`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -17,30 +16,25 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from optenv.control.signals import Interval, Products
-from optenv.errors import unknown_name
+from optenv.control.signals import Interval
+from optenv.inner.architecture_batches import merged
 from optenv.inner.layout import Layout, group_of
-from optenv.inner.optimizers import base_values, get_rule
+from optenv.inner.optimizers import OPTIMIZERS, base_values
 from optenv.inner.randomness import generator, minibatch_indices
-from optenv.inner.trainer import check_loss, probe_size
+from optenv.inner.trainer import check_loss, probe_stride
+from optenv.registry import Registry
 from optenv.tasks.task import Batch, Family, Task, members
-from optenv.wrapper.groups import ParamGroup
-from optenv.wrapper.stepper import Stepper
+from optenv.wrapper.apply_knobs import hyperparameters
+from optenv.wrapper.best_weights import BestWeights
+from optenv.wrapper.controlled_steps import ControlledSteps
+from optenv.wrapper.param_groups import ParamGroup
 
 Array = np.ndarray
 Values = dict[str, Array]
 MakeOptimizer = Callable[[list[ParamGroup]], Optimizer]
 
-TORCH_OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
-    "sgd": torch.optim.SGD,
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "rmsprop": torch.optim.RMSprop,
-    "adagrad": torch.optim.Adagrad,
-}
 
-
-def torch_optimizer(name: str, options: dict[str, float] | None = None) -> MakeOptimizer:
+def torch_optimizer(name: str, options: Mapping[str, float] | None = None) -> MakeOptimizer:
     """Return what makes the `torch.optim` namesake of a built-in optimizer.
 
     Args:
@@ -50,14 +44,12 @@ def torch_optimizer(name: str, options: dict[str, float] | None = None) -> MakeO
     Raises:
       ValueError: if `torch.optim` has none of that name, or it has no such hyperparameter.
     """
-    if name not in TORCH_OPTIMIZERS:
-        raise unknown_name("optimizer of torch.optim", name, TORCH_OPTIMIZERS)
-    values: dict[str, Any] = dict(base_values(get_rule(name), options))
+    in_torch = Registry("optimizer of torch.optim", ((n, rule) for n, rule in OPTIMIZERS.items() if rule.torch_name))
+    rule = in_torch[name]
+    values: dict[str, Any] = dict(base_values(rule, options))
     if "beta1" in values:
         values["betas"] = (values.pop("beta1"), values.pop("beta2"))
-    if "nesterov" in values:
-        values["nesterov"] = bool(values["nesterov"])
-    return lambda groups: TORCH_OPTIMIZERS[name](groups, **values)
+    return partial(getattr(torch.optim, rule.torch_name), **values)
 
 
 class TorchRun:
@@ -79,7 +71,7 @@ class TorchRun:
         fresh, data = task.init(generator(seed, 0)), task.draw(generator(seed, 1))
         self.params = {name: nn.Parameter(value.to(device)) for name, value in fresh.items()}
         self._train = tuple(t.to(device) for t in data.train)
-        self._valid = tuple(t.to(device) for t in data.valid)
+        self._valid, self._held_back = tuple(t.to(device) for t in data.valid), data.held_back
         groups = parameter_groups(self.params, grouping)
         self.optimizer, self.groups = make(groups), tuple(group["name"] for group in groups)
         if len(self.optimizer.param_groups) != len(groups):
@@ -87,15 +79,24 @@ class TorchRun:
             raise ValueError(
                 f"optimizer: expected it to keep the {len(groups)} groups it is given; received {received}"
             )
-        self._stepper = Stepper(self.optimizer)
+        self._steps = ControlledSteps(self.optimizer)
+        self.kept, self._passes_over = BestWeights(self.optimizer, with_state=False), False
 
     def run(self, rate: float, values: Values, num_steps: int) -> Interval:
         """Take inner steps at a base learning rate under knob values, [1, G] each."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        if self._passes_over and num_steps > 1:
+            self._passes_over, self._step, num_steps = False, self._step + 1, num_steps - 1
         for _ in range(num_steps):
-            self._stepper.step(self.next_gradient(), values)
-        return self._stepper.end_interval()
+            self._steps.step(self.next_gradient(), values)
+        return self._steps.end_interval()
+
+    def go_back(self) -> None:
+        """Return to the weights kept last, with a fresh optimizer state; the next minibatch is passed over."""
+        if self.kept.restore():
+            self._steps.restart(passed_over=1)
+            self._passes_over = True
 
     def next_gradient(self) -> Tensor:
         """Draw the next minibatch, leave its gradients in the parameters, and return its loss; the caller steps."""
@@ -104,17 +105,21 @@ class TorchRun:
         return loss
 
     def evaluate(self, split: str) -> float:
-        """Return the loss on the validation set or (split "probe") the first part of it."""
-        limit = probe_size(self._task) if split == "probe" else None
+        """Return the loss on a split: "valid", "probe" for a part of the validation set, or "test"."""
+        data = self._valid
+        if split == "test":
+            data = tuple(t.to(self._valid[0].device) for t in self._held_back())
+        elif split == "probe":
+            data = tuple(t[:: probe_stride(len(t))] for t in data)
         with torch.no_grad():
-            return float(self._task.loss(dict(self.params), tuple(t[:limit] for t in self._valid)))
+            return float(self._task.loss(dict(self.params), data))
 
-    def first_update_ratio(self, rate: float) -> Array:
-        """Return the norm of the model's first update over that of its weights, [G]; the run does not move."""
+    def first_update(self, rate: float, *, norm: bool) -> Array:
+        """Return `update_ratio`, or `update_norm`, of the first update, [G]; the run does not move."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self._backward(self._minibatch())
-        return self._stepper.first_update_ratio()[0]
+        return self._steps.first_update([rate] * len(self.groups), norm=norm)[0]
 
     def _minibatch(self) -> Batch:
         if not self._train:
@@ -131,10 +136,12 @@ class TorchRun:
 
 
 class TorchRuns:
-    """N rows, each one torch run; to the environment the same as `Cohorts`.
+    """N rows, each one torch run; see `rollout.Runs`.
 
     Attributes:
       num_members: members of the family, 1 for a single task.
+      optimizer: name of the base optimizer.
+      hyperparameters: those it has.
       max_groups: groups of the widest architecture; narrower ones are padded with NaN.
     """
 
@@ -143,7 +150,8 @@ class TorchRuns:
 
         Args:
           task: what is trained.
-          make: makes the base optimizer of a run from its parameter groups.
+          make: makes the base optimizer of a run from its parameter groups; called here too, to see what it makes.
+          knobs: what will be set; the optimizer has to have something for each to move.
           grouping: "layer" or "model".
           device: where the runs are trained.
 
@@ -156,6 +164,8 @@ class TorchRuns:
             params = member.init(generator(0, 0))
             check_loss(member, params, member.draw(generator(0, 1)).train)
             groups.append(Layout.of(params, grouping).groups)
+        optimizer = make(parameter_groups({name: nn.Parameter(value) for name, value in params.items()}, grouping))
+        self.optimizer, self.hyperparameters = type(optimizer).__name__, hyperparameters(optimizer.param_groups)
         self.num_members, self.max_groups = len(self._tasks), max(map(len, groups))
         self._start = partial(TorchRun, grouping=grouping, device=device)
         self._make = make
@@ -182,36 +192,36 @@ class TorchRuns:
           values: knob values by name, [N, max_groups] each.
           num_steps: inner steps, the same for all rows.
         """
-        intervals = []
+        parts = []
         for row in range(len(rate)):
             run = self._rows[row]
             own = {knob: value[row : row + 1, : len(run.groups)] for knob, value in values.items()}
-            intervals.append(run.run(float(rate[row]), own, num_steps))
-        return _merge(intervals, self.max_groups)
+            parts.append((np.array([row]), run.run(float(rate[row]), own, num_steps)))
+        return merged(parts, len(rate), self.max_groups)
 
     def evaluate(self, rows: Array, split: str) -> Array:
         """Return the losses of the runs in `rows`, [n], on a split, [n]."""
         return np.array([self._rows[row].evaluate(split) for row in rows.tolist()])
 
-    def first_update_ratio(self, rate: Array, rows: Array) -> Array:
-        """Return the ratios of first updates to weights for fresh runs in `rows`, [n, max_groups]; NaN elsewhere."""
-        return np.stack([_padded(self._rows[r].first_update_ratio(float(rate[r])), self.max_groups) for r in rows])
+    def keep_weights(self, rows: Array) -> None:
+        """Keep the weights of the runs in `rows`, [n], instead of those kept before."""
+        for row in rows.tolist():
+            self._rows[row].kept.keep()
+
+    def restore_weights(self, rows: Array) -> None:
+        """Put them back, with a fresh optimizer state; the next minibatch is passed over."""
+        for row in rows.tolist():
+            self._rows[row].go_back()
+
+    def first_update(self, rate: Array, rows: Array, *, norm: bool) -> Array:
+        """Return `update_ratio`, or `update_norm`, of fresh runs in `rows`, [n, max_groups]; NaN elsewhere."""
+        sizes = np.full((len(rows), self.max_groups), np.nan)
+        for place, row in enumerate(rows.tolist()):
+            sizes[place, : len(self.group_names(row))] = self._rows[row].first_update(float(rate[row]), norm=norm)
+        return sizes
 
 
 def parameter_groups(params: dict[str, nn.Parameter], grouping: str) -> list[ParamGroup]:
     """Sort named parameters into groups, in their order."""
     by_group = groupby(params, key=partial(group_of, grouping=grouping))
     return [{"params": [params[name] for name in names], "name": group} for group, names in by_group]
-
-
-def _padded(values: Array, length: int) -> Array:
-    return np.pad(values, (0, length - len(values)), constant_values=np.nan)
-
-
-def _merge(intervals: Sequence[Interval], num_groups: int) -> Interval:
-    products = {
-        f.name: np.stack([_padded(getattr(i.products, f.name)[0], num_groups) for i in intervals])
-        for f in fields(Products)
-    }
-    loss, noise = (np.concatenate([getattr(i, name) for i in intervals]) for name in ("loss", "noise"))
-    return Interval(intervals[0].steps, loss, noise, Products(**products))

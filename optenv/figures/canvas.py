@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from optenv.errors import missing_extra
+from optenv.errors import needed_for
 from optenv.figures.picture import GREY, Crosses, Field, Layer, Level, Line, Panel, Picture, finite_or_gap, floats
 
 if TYPE_CHECKING:
@@ -28,11 +28,7 @@ def draw(picture: Picture) -> Figure:
     Raises:
       ImportError: if matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise missing_extra("matplotlib", "plot") from error
-    figure = Figure(figsize=(picture.width, sum(picture.heights) + 0.6), dpi=100, layout="constrained")
+    figure = new_figure(picture.width, sum(picture.heights) + 0.6)
     grid = figure.add_gridspec(len(picture.heights), picture.columns, height_ratios=picture.heights)
     axes: list[Axes] = []
     for index, panel in enumerate(picture.panels):
@@ -45,6 +41,22 @@ def draw(picture: Picture) -> Figure:
         figure.align_ylabels()
     _legend_below(figure, [ax for ax, panel in zip(axes, picture.panels, strict=True) if panel.legend == "shared"])
     return figure
+
+
+def new_figure(width: float, height: float, dpi: int = 100) -> Figure:
+    """Make an empty figure.
+
+    Args:
+      width: in inches.
+      height: in inches.
+      dpi: pixels per inch.
+
+    Raises:
+      ImportError: if matplotlib is not installed.
+    """
+    with needed_for("a picture"):
+        from matplotlib.figure import Figure
+    return Figure(figsize=(width, height), dpi=dpi, layout="constrained")
 
 
 def figure_to_rgb(figure: Figure) -> NDArray[np.uint8]:
@@ -140,8 +152,17 @@ def _rim(line: Line) -> str:
 
 def _draw_crosses(ax: Any, crosses: Crosses, order: float) -> None:
     height = np.full(np.size(crosses.x), crosses.height)
-    ax.plot(floats(crosses.x), height, "x", color=crosses.color, markersize=5, mew=1.5, label="_",
-            transform=ax.get_xaxis_transform(), zorder=order)  # fmt: skip
+    ax.plot(
+        floats(crosses.x),
+        height,
+        "x",
+        color=crosses.color,
+        markersize=5,
+        mew=1.5,
+        label="_",
+        transform=ax.get_xaxis_transform(),
+        zorder=order,
+    )
 
 
 def _draw_level(ax: Any, level: Level, order: float) -> None:

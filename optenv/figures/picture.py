@@ -6,7 +6,7 @@ on white; markers and dashes repeat the difference for print. Fields are drawn i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -245,8 +245,3 @@ def check_shape(subject: str, values: ArrayLike, expected: tuple[int, ...]) -> N
     """
     if np.shape(values) != expected:
         raise ValueError(f"{subject} has shape {np.shape(values)}; expected {expected}")
-
-
-def labels(layers: Sequence[Layer]) -> list[str]:
-    """List the names that layers have in a legend."""
-    return [layer.label for layer in layers if isinstance(layer, (Line, Level)) and layer.label]

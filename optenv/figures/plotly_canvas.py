@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from optenv.errors import missing_extra
+from optenv.errors import needed_for
 from optenv.figures.picture import (
     COLORS,
     GREY,
@@ -31,8 +31,17 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 Trace = dict[str, Any]
-_SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross",
-            "X": "x", "x": "x-thin-open", "*": "star"}  # fmt: skip
+_SYMBOLS = {
+    "o": "circle",
+    "s": "square",
+    "^": "triangle-up",
+    "D": "diamond",
+    "v": "triangle-down",
+    "P": "cross",
+    "X": "x",
+    "x": "x-thin-open",
+    "*": "star",
+}
 _SYMBOLS_3D = {"s": "square", "D": "diamond", "P": "cross", "X": "cross", "x": "diamond-open", "*": "diamond"}
 _ON_ANY_PAGE = {COLORS[-1]: "#8A8A8A"}
 """Black does not show on a dark page."""
@@ -53,19 +62,22 @@ def plotly_figure(picture: Picture, *, play: str = "Play", pause: str = "Pause",
     Raises:
       ImportError: if Plotly is not installed.
     """
-    try:
+    with needed_for("an interactive picture"):
         from plotly.subplots import make_subplots
-    except ImportError as error:
-        raise missing_extra("plotly", "playground") from error
     rows = len(picture.heights)
     cells: list[Any] = [{"type": "xy" if panel.z is None else "scene"} for panel in picture.panels]
     cells += [None] * (rows * picture.columns - len(cells))
     figure = make_subplots(
-        rows=rows, cols=picture.columns, row_heights=list(picture.heights), shared_xaxes=picture.stacked,
+        rows=rows,
+        cols=picture.columns,
+        row_heights=list(picture.heights),
+        shared_xaxes=picture.stacked,
         specs=[cells[start : start + picture.columns] for start in range(0, len(cells), picture.columns)],
-        subplot_titles=[panel.title for panel in picture.panels], y_title=picture.label or None,
-        vertical_spacing=0.35 / sum(picture.heights), horizontal_spacing=0.46 / picture.columns,
-    )  # fmt: skip
+        subplot_titles=[panel.title for panel in picture.panels],
+        y_title=picture.label or None,
+        vertical_spacing=0.35 / sum(picture.heights),
+        horizontal_spacing=0.46 / picture.columns,
+    )
     named: set[str] = set()
     for index, panel in enumerate(picture.panels):
         _fill(figure, panel, index, picture, named)
@@ -162,8 +174,14 @@ def _field(values: Field) -> list[Trace]:
     bar: Trace = {"title": {"text": values.label.replace("\n", " "), "side": "right"}, "thickness": 12, "len": 0.9}
     if values.ticks:
         bar |= {"tickvals": [place for place, _ in values.ticks], "ticktext": [name for _, name in values.ticks]}
-    trace: Trace = {"x": _numbers(values.x), "y": _numbers(values.y), "z": z.astype(np.float32), "colorbar": bar,
-                    "colorscale": _scale(values.colors), "hoverinfo": "skip"}  # fmt: skip
+    trace: Trace = {
+        "x": _numbers(values.x),
+        "y": _numbers(values.y),
+        "z": z.astype(np.float32),
+        "colorbar": bar,
+        "colorscale": _scale(values.colors),
+        "hoverinfo": "skip",
+    }
     if values.limits is not None:
         trace |= {"zmin": values.limits[0], "zmax": values.limits[1]}
     if values.kind == "surface":
@@ -191,9 +209,14 @@ def _cross(figure: go.Figure, crosses: Crosses, place: dict[str, int]) -> None:
     logarithmic = next(figure.select_xaxes(**place)).type == "log"
     for x in floats(crosses.x):
         figure.add_annotation(
-            x=np.log10(x) if logarithmic else x, y=crosses.height, yref="y domain", text="✕", showarrow=False,
-            font={"color": _ON_ANY_PAGE.get(crosses.color, crosses.color), "size": 13}, **place,
-        )  # fmt: skip
+            x=np.log10(x) if logarithmic else x,
+            y=crosses.height,
+            yref="y domain",
+            text="✕",
+            showarrow=False,
+            font={"color": _ON_ANY_PAGE.get(crosses.color, crosses.color), "size": 13},
+            **place,
+        )
 
 
 def _level(level: Level) -> list[Trace]:
@@ -217,8 +240,10 @@ def _arrange(figure: go.Figure, picture: Picture) -> None:
         height=100 * sum(picture.heights) + 60 + below + 12 * min(names, 12),
         margin={"l": 60, "r": 20, "t": 40, "b": below},
         legend={"orientation": "h", "yanchor": "top", "y": -below / (100 * sum(picture.heights)), "x": 0},
-        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", hovermode="closest",
-    )  # fmt: skip
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        hovermode="closest",
+    )
 
 
 def _animate(figure: go.Figure, panel: Panel, index: int, picture: Picture, play: str, pause: str, step: str) -> None:
@@ -242,11 +267,32 @@ def _animate(figure: go.Figure, panel: Panel, index: int, picture: Picture, play
     ]
     steps = [{"label": name, "method": "animate", "args": [[name], now]} for name in panel.frame_names]
     figure.update_layout(
-        updatemenus=[{"type": "buttons", "direction": "left", "buttons": buttons, "showactive": False, "x": 0, "y": 1.0,
-                      "xanchor": "left", "yanchor": "bottom", "pad": {"b": 4}}],
-        sliders=[{"steps": steps, "active": len(steps) - 1, "currentvalue": {"prefix": f"{step} "}, "pad": {"t": 44},
-                  "x": 0, "len": 1.0, "y": 0, "yanchor": "top"}],
-    )  # fmt: skip
+        updatemenus=[
+            {
+                "type": "buttons",
+                "direction": "left",
+                "buttons": buttons,
+                "showactive": False,
+                "x": 0,
+                "y": 1.0,
+                "xanchor": "left",
+                "yanchor": "bottom",
+                "pad": {"b": 4},
+            }
+        ],
+        sliders=[
+            {
+                "steps": steps,
+                "active": len(steps) - 1,
+                "currentvalue": {"prefix": f"{step} "},
+                "pad": {"t": 44},
+                "x": 0,
+                "len": 1.0,
+                "y": 0,
+                "yanchor": "top",
+            }
+        ],
+    )
 
 
 def _numbers(values: ArrayLike | None) -> Any:

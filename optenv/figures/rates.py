@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from optenv.figures import canvas
 from optenv.figures.picture import (
     GREY,
     Axis,
@@ -25,26 +23,7 @@ from optenv.figures.picture import (
     style,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 MAX_COLUMNS = 4
-
-
-def rate_figure(
-    rates: ArrayLike,
-    curves: Mapping[str, Mapping[str, ArrayLike]],
-    *,
-    references: Mapping[str, float] | None = None,
-    loss_label: str = "final validation loss",
-) -> Figure:
-    """Draw `rate_picture` with matplotlib.
-
-    Raises:
-      ImportError: if matplotlib is not installed.
-      ValueError: if there is no task, or a curve does not have one value per rate.
-    """
-    return canvas.draw(rate_picture(rates, curves, references=references, loss_label=loss_label))
 
 
 def rate_picture(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from optenv.figures import canvas
 from optenv.figures.picture import (
     Axis,
     Field,
@@ -25,9 +23,6 @@ from optenv.figures.picture import (
     scale_for,
     style,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MAX_LINES = 12
 """Groups drawn as one line each; with more of them a knob is drawn as a heat map."""
@@ -73,15 +68,6 @@ class RunTrace:
             check_shape(f"knob '{name}'", values, (length, len(self.groups)))
 
 
-def run_figure(trace: RunTrace) -> Figure:
-    """Draw `run_picture` with matplotlib.
-
-    Raises:
-      ImportError: if matplotlib is not installed.
-    """
-    return canvas.draw(run_picture(trace))
-
-
 def run_picture(trace: RunTrace) -> Picture:
     """Show a run's loss beside its neutral twin's and, below, every knob of every group.
 
@@ -98,8 +84,8 @@ def run_picture(trace: RunTrace) -> Picture:
     if trace.baseline is not None:
         curves["neutral twin"] = (trace.steps, trace.baseline)
     heat_map = len(trace.groups) > MAX_LINES
-    knobs = [knob_panel(trace, name, heat_map=heat_map) for name in trace.knobs]
-    return Picture((loss_panel(curves, legend="own"), *knobs), stacked=True)
+    knobs = [replace(knob_panel(trace, name, heat_map=heat_map), title=name) for name in trace.knobs]
+    return Picture((replace(loss_panel(curves, legend="own"), title="loss"), *knobs), stacked=True)
 
 
 def loss_panel(

@@ -32,6 +32,10 @@ class Compiled:
         with torch.no_grad():
             return self._programs[key](*tensors)
 
+    def __reduce__(self) -> tuple:
+        """Copy and pickle without the programs, which are compiled anew."""
+        return Compiled, (self._function,)
+
     def _compile(self, arguments: tuple, tensors: list[Tensor]) -> Callable[..., Any]:
         # Imported here since it takes a second.
         from torch.fx.experimental.proxy_tensor import make_fx

@@ -10,7 +10,8 @@ works in place, and in the gradient's own memory once the gradient is no longer 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from optenv.control.knobs import KNOBS
 from optenv.errors import unknown_name
+from optenv.registry import by_name
 
 Array = np.ndarray
 Hyper = dict[str, Any]  # numbers, and tensors that broadcast against [N, P]
@@ -57,7 +60,8 @@ class Rule:
       corrections: what it reads besides that changes with every step: `corrections(values, step)`
         with the numbers of k steps, counted from 1, [k, N, 1], returns [k, N, 1] or [k, N, G] each.
       momentum_slot: the slot that carries momentum on, if any.
-      targets: which hyperparameter each optional knob moves.
+      aliases: what it calls hyperparameters that `Knob.moves` names otherwise.
+      torch_name: of the same optimizer in `torch.optim`; "" where that has none.
     """
 
     name: str
@@ -65,9 +69,20 @@ class Rule:
     defaults: dict[str, float]
     update: Callable[[Tensor, Tensor, Slots, Hyper], None]
     momentum_slot: str | None = None
-    targets: dict[str, str] = field(default_factory=dict)
     coefficients: Callable[[GroupHyper], GroupHyper] = _plain
     corrections: Callable[[GroupHyper, Array], dict[str, Array]] = _none
+    aliases: dict[str, str] = field(default_factory=dict)
+    torch_name: str = ""
+
+    @property
+    def hyperparameters(self) -> list[str]:
+        """The hyperparameters that knobs may move, under all their names; not its switches."""
+        return ["lr", *(name for name, value in self.defaults.items() if value is not False), *self.aliases]
+
+    def target(self, knob: str) -> str | None:
+        """Return which of its hyperparameters besides the rate a knob moves, if any."""
+        found = next((name for name in KNOBS[knob].moves if name in self.hyperparameters[1:]), None)
+        return None if found is None else self.aliases.get(found, found)
 
 
 def _is_zero(value: float | Tensor) -> bool:
@@ -88,6 +103,7 @@ def _shrink(p: Tensor, h: Hyper) -> None:
 
 
 def _sgd(p: Tensor, g: Tensor, slots: Slots, h: Hyper) -> None:
+    """Step: m <- momentum m + g; p <- p - lr m, of Nesterov's form p - lr (g + momentum m) (Sutskever et al. 2013)."""
     g, momentum = _l2(p, g, h), h["momentum"]
     if _is_zero(momentum):
         return _descend(p, g, h)
@@ -114,27 +130,32 @@ def _adam_corrections(values: GroupHyper, step: Array) -> dict[str, Array]:
 
 
 def _adam(p: Tensor, g: Tensor, slots: Slots, h: Hyper) -> None:
+    """Step: m, v <- averages of g and g^2; p <- p - lr m / (sqrt(v) + eps), both unbiased (Kingma and Ba 2015)."""
     _adam_step(p, _l2(p, g, h), slots, h)
 
 
 def _adamw(p: Tensor, g: Tensor, slots: Slots, h: Hyper) -> None:
+    """Step: p <- (1 - lr weight_decay) p, then Adam's step (Loshchilov and Hutter 2019)."""
     _shrink(p, h)
     _adam_step(p, g, slots, h)
 
 
 def _rmsprop(p: Tensor, g: Tensor, slots: Slots, h: Hyper) -> None:
+    """Step: v <- average of g^2; p <- p - lr g / (sqrt(v) + eps) (Tieleman and Hinton 2012)."""
     g = _l2(p, g, h)
     v = slots["square_avg"].lerp_(g * g, h["1-alpha"])
     _descend(p, g.div_(v.sqrt().add_(h["eps"])), h)
 
 
 def _adagrad(p: Tensor, g: Tensor, slots: Slots, h: Hyper) -> None:
+    """Step: s <- s + g^2; p <- p - lr g / (sqrt(s) + eps) (Duchi et al. 2011)."""
     g = _l2(p, g, h)
     total = slots["sum"].addcmul_(g, g)
     _descend(p, g.div_(total.sqrt().add_(h["eps"])), h)
 
 
 def _lion(p: Tensor, g: Tensor, slots: Slots, h: Hyper) -> None:
+    """Step: p <- (1 - lr weight_decay) p - lr sign(beta1 m + (1 - beta1) g); m <- average of g (Chen et al. 2023)."""
     _shrink(p, h)
     m = slots["exp_avg"]
     _descend(p, m.lerp(g, h["1-beta1"]).sign_(), h)
@@ -142,49 +163,50 @@ def _lion(p: Tensor, g: Tensor, slots: Slots, h: Hyper) -> None:
 
 
 _BETAS = {"beta1": 0.9, "beta2": 0.999}
-_ADAM_KNOBS = {"momentum": "beta1", "beta2": "beta2", "weight_decay": "weight_decay"}
+_SQUARES = {"second_moment": "beta2"}
 
-OPTIMIZERS: dict[str, Rule] = {
-    rule.name: rule
-    for rule in (
-        Rule("sgd", ("momentum_buffer",), {"momentum": 0.0, "nesterov": 0.0, "weight_decay": 0.0}, _sgd,
-             "momentum_buffer", {"momentum": "momentum", "weight_decay": "weight_decay"}),
+OPTIMIZERS = by_name(
+    "optimizer",
+    (
+        Rule("sgd", ("momentum_buffer",), {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0}, _sgd,
+             "momentum_buffer", torch_name="SGD"),
         Rule("adam", ("exp_avg", "exp_avg_sq"), {**_BETAS, "eps": 1e-8, "weight_decay": 0.0}, _adam,
-             "exp_avg", _ADAM_KNOBS, corrections=_adam_corrections),
+             "exp_avg", corrections=_adam_corrections, aliases=_SQUARES, torch_name="Adam"),
         Rule("adamw", ("exp_avg", "exp_avg_sq"), {**_BETAS, "eps": 1e-8, "weight_decay": 1e-2}, _adamw,
-             "exp_avg", _ADAM_KNOBS, _decoupled, _adam_corrections),
+             "exp_avg", _decoupled, _adam_corrections, aliases=_SQUARES, torch_name="AdamW"),
         Rule("rmsprop", ("square_avg",), {"alpha": 0.99, "eps": 1e-8, "weight_decay": 0.0}, _rmsprop,
-             None, {"beta2": "alpha", "weight_decay": "weight_decay"}),
-        Rule("adagrad", ("sum",), {"eps": 1e-10, "weight_decay": 0.0}, _adagrad,
-             None, {"weight_decay": "weight_decay"}),
+             aliases={"beta2": "alpha", "second_moment": "alpha"}, torch_name="RMSprop"),
+        Rule("adagrad", ("sum",), {"eps": 1e-10, "weight_decay": 0.0}, _adagrad, torch_name="Adagrad"),
         Rule("lion", ("exp_avg",), {"beta1": 0.9, "beta2": 0.99, "weight_decay": 0.0}, _lion,
-             "exp_avg", _ADAM_KNOBS, _decoupled),
-    )
-}  # fmt: skip
+             "exp_avg", _decoupled),
+    ),
+)  # fmt: skip
 
 
-def get_rule(name: str) -> Rule:
-    """Return the rule registered as `name`.
-
-    Raises:
-      ValueError: if there is none.
-    """
-    if name not in OPTIMIZERS:
-        raise unknown_name("optimizer", name, OPTIMIZERS)
-    return OPTIMIZERS[name]
-
-
-def base_values(rule: Rule, options: dict[str, float] | None) -> dict[str, float]:
+def base_values(rule: Rule, options: Mapping[str, Any] | None) -> dict[str, float]:
     """Return the rule's hyperparameters with `options` put in.
 
     Raises:
-      ValueError: if the rule has no such hyperparameter, or a value is negative or not finite.
+      ValueError: if the options are no dictionary, the rule has no such hyperparameter, or a value is no number,
+        negative or not finite, or a beta not below 1.
     """
+    if not isinstance(options, (Mapping, type(None))):
+        raise ValueError(f"optimizer_options: expected a dictionary of numbers by name; received {options!r}")
     values = dict(rule.defaults)
     for name, value in (options or {}).items():
         if name not in values:
             raise unknown_name(f"hyperparameter of {rule.name}", name, values)
-        if not 0.0 <= float(value) < float("inf"):
-            raise ValueError(f"{rule.name} {name}: expected a finite number of at least 0; received {value!r}")
-        values[name] = float(value)
+        limit = 1.0 if name in _BETAS else math.inf
+        values[name] = type(values[name])(_checked(f"{rule.name} {name}", value, limit))
     return values
+
+
+def _checked(name: str, value: Any, limit: float) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0.0 <= number < limit:
+        most = "" if limit == math.inf else f" and below {limit:g}"
+        raise ValueError(f"{name}: expected a finite number of at least 0{most}; received {value!r}")
+    return number

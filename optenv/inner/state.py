@@ -21,6 +21,8 @@ class RunState:
       params: flat parameters, [N, P].
       slots: the base optimizer's state by name, [N, P] each.
       step: inner steps taken, [N] int64.
+      optimizer_step: those since the base optimizer's state was fresh, [N] int64.
+      passed_over: whether the next step leaves out its minibatch, [N] bool.
       seed: what each run's randomness derives from, [N] uint64.
       train: training tensors, [N, M, ...] each, or [1, M, ...] if shared.
       valid: validation tensors, likewise.
@@ -33,6 +35,8 @@ class RunState:
     params: Tensor
     slots: dict[str, Tensor]
     step: np.ndarray
+    optimizer_step: np.ndarray
+    passed_over: np.ndarray
     seed: np.ndarray
     train: tuple[Tensor, ...]
     valid: tuple[Tensor, ...]
@@ -58,7 +62,7 @@ class RunState:
     def _parts(self) -> list[Any]:
         own = () if self.shared else (*self.train, *self.valid)
         changing = (self.params, *self.slots.values(), self.last_loss, self.clip_reference, *self.memory.tensors())
-        return [self.step, self.seed, *own, *changing]
+        return [self.step, self.optimizer_step, self.passed_over, self.seed, *own, *changing]
 
     @classmethod
     def concatenate(cls, states: list[RunState]) -> RunState:
@@ -73,6 +77,8 @@ def _combine(states: list[RunState], tensors: Callable, arrays: Callable) -> Run
         params=tensors([s.params for s in states]),
         slots={name: tensors([s.slots[name] for s in states]) for name in first.slots},
         step=arrays([s.step for s in states]),
+        optimizer_step=arrays([s.optimizer_step for s in states]),
+        passed_over=arrays([s.passed_over for s in states]),
         seed=arrays([s.seed for s in states]),
         train=tuple(map(data, zip(*(s.train for s in states), strict=True))),
         valid=tuple(map(data, zip(*(s.valid for s in states), strict=True))),

@@ -13,19 +13,19 @@ from optenv.inner.optimizers import Hyper, Rule, Slots
 from optenv.tasks.task import Batch, Task
 
 
-class Turned(NamedTuple):
+class StepSettings(NamedTuple):
     """What the knobs set for one inner step.
 
     Attributes:
       hyper: hyperparameters of the base optimizer, see `Rule.update`.
       clip: gradient-norm threshold over its reference, [N, G]; None never clips, nor does 1 or more.
-      keep: what is kept of the momentum after the step, [N, P]; None keeps all.
+      momentum_kept: share of the momentum that is kept after the step, [N, P]; None keeps all.
       sketched: whether the sketch of the gradient is asked for.
     """
 
     hyper: Hyper
     clip: Tensor | None = None
-    keep: Tensor | None = None
+    momentum_kept: Tensor | None = None
     sketched: bool = True
 
 
@@ -35,12 +35,17 @@ class InnerStep:
     def __init__(self, task: Task, rule: Rule, layout: Layout, device: torch.device):
         """Prepare to train `task` with `rule`."""
         self.rule, self.layout = rule, layout
+        self._made_from = task, rule, layout, device
         self._losses = torch.func.vmap(task.loss)
         index, self._mask = (t.to(device) for t in layout.sketch)
         self._index = index.flatten()
 
+    def __reduce__(self) -> tuple:
+        """Copy and pickle what it was made from: what `vmap` returns cannot be pickled."""
+        return InnerStep, self._made_from
+
     def __call__(
-        self, params: Tensor, slots: Slots, batch: Batch, turned: Turned, reference: Tensor
+        self, params: Tensor, slots: Slots, batch: Batch, settings: StepSettings, reference: Tensor
     ) -> tuple[Tensor, Tensor | None, Tensor]:
         """Take one step, changing parameters and slots in place.
 
@@ -48,20 +53,20 @@ class InnerStep:
           params: [N, P].
           slots: the base optimizer's state, [N, P] each.
           batch: one minibatch per run, [N, B, ...] each.
-          turned: what the knobs set.
+          settings: what the knobs set.
           reference: slowly decaying maximum of each group's gradient norm, [N, G].
 
         Returns:
           Losses, [N], the sketch of the gradient before clipping, [N, G, S], or None, and the new reference.
         """
         loss, gradient = self.gradient(params, batch)
-        sketch = self.sketch(gradient) if turned.sketched or turned.clip is not None else None
-        if turned.clip is not None and sketch is not None:
-            factor, reference = clip_factor(torch.linalg.vector_norm(sketch, dim=-1), turned.clip, reference)
+        sketch = self.sketch(gradient) if settings.sketched or settings.clip is not None else None
+        if settings.clip is not None and sketch is not None:
+            factor, reference = clip_factor(torch.linalg.vector_norm(sketch, dim=-1), settings.clip, reference)
             self.layout.scale_(gradient, factor)
-        self.rule.update(params, gradient, slots, turned.hyper)
-        if turned.keep is not None and self.rule.momentum_slot is not None:
-            slots[self.rule.momentum_slot].mul_(turned.keep)
+        self.rule.update(params, gradient, slots, settings.hyper)
+        if settings.momentum_kept is not None and self.rule.momentum_slot is not None:
+            slots[self.rule.momentum_slot].mul_(settings.momentum_kept)
         return loss, sketch, reference
 
     def losses(self, params: Tensor, data: Batch) -> Tensor:

@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 from optenv.control.clipping import decayed_reference
-from optenv.control.knobs import shifted
-from optenv.control.signals import TRIAL_STEPS, Interval, loss_statistics, update_ratio
+from optenv.control.knobs import KNOBS, rate_factor
+from optenv.control.signals import TRIAL_STEPS, Interval, loss_statistics, update_norm, update_ratio
 from optenv.control.sketch import SketchMemory
 from optenv.inner.compiled import Compiled
 from optenv.inner.layout import Layout
-from optenv.inner.optimizers import GroupHyper, Hyper, Rule
+from optenv.inner.optimizers import OPTIMIZERS, GroupHyper, Hyper, Rule, base_values
 from optenv.inner.randomness import generator, minibatch_indices
 from optenv.inner.state import RunState
-from optenv.inner.step import InnerStep, Turned
+from optenv.inner.step import InnerStep, StepSettings
 from optenv.tasks.task import Batch, Task
 
-MAX_PROBE = 256
+PROBE = 256
 MALLOC_THRESHOLD = 30 * 2**20
 Array = np.ndarray
 Values = dict[str, Array]
@@ -37,8 +37,16 @@ class BatchedTrainer:
       layout: where parameters and groups lie in the flat vector.
     """
 
-    def __init__(self, task: Task, rule: Rule, base: dict[str, float], *, grouping: str = "layer",
-                 device: str = "cpu", compile: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        task: Task,
+        rule: Rule,
+        base: dict[str, float],
+        *,
+        grouping: str = "layer",
+        device: str = "cpu",
+        compile: bool = False,
+    ):
         """Prepare to train `task`.
 
         Args:
@@ -77,6 +85,8 @@ class BatchedTrainer:
             params=params,
             slots={name: torch.zeros_like(params) for name in self.rule.slots},
             step=np.zeros(n, np.int64),
+            optimizer_step=np.zeros(n, np.int64),
+            passed_over=np.zeros(n, bool),
             seed=np.asarray(seeds, np.uint64),
             train=tuple(map(self._stack, zip(*(d.train for d in draws), strict=True))),
             valid=tuple(map(self._stack, zip(*(d.valid for d in draws), strict=True))),
@@ -100,56 +110,98 @@ class BatchedTrainer:
         """
         last, losses = state.last_loss, []
         index = self._minibatches(state, num_steps)
+        passing = np.flatnonzero(state.passed_over)
+        before = state.select(passing) if len(passing) else None
         with denormals_flushed():
-            for t, turned in enumerate(self._turned(state, rate, values, num_steps)):
+            for t, settings in enumerate(self._settings(state, rate, values, num_steps)):
                 loss, sketch, state.clip_reference = self._advance(
-                    state.params, state.slots, self._batch(state, index[t]), turned, state.clip_reference
+                    state.params, state.slots, self._batch(state, index[t]), settings, state.clip_reference
                 )
                 losses.append(loss)
+                if t == 0 and before is not None:
+                    state.put(passing, before)
         assert sketch is not None  # the last step's
         if "clip" in values:
             norm = torch.linalg.vector_norm(sketch, dim=-1)
             state.clip_reference = decayed_reference(state.clip_reference, norm, num_steps)
         state.step += num_steps
+        state.optimizer_step += num_steps - state.passed_over
+        state.passed_over[:] = False
         state.last_loss = losses[-1]
-        history = torch.stack(losses).double().cpu().numpy()
-        mean, noise = loss_statistics(history, last.double().cpu().numpy())
+        history, last_loss = torch.stack(losses).double().cpu().numpy(), last.double().cpu().numpy()
+        mean, noise = loss_statistics(history, last_loss)
+        if len(passing) and num_steps > 1:
+            mean[passing], noise[passing] = loss_statistics(history[1:, passing], last_loss[passing])
         return Interval(num_steps, mean, noise, state.memory.advance(sketch, self._step.sketch(state.params)))
 
     def evaluate(self, state: RunState, split: str = "valid", runs: Array | None = None) -> Array:
-        """Return losses on the validation set or (split "probe") the first part of it.
+        """Return losses on a split of the data.
 
         Args:
           state: N runs.
-          split: "valid" or "probe".
+          split: "valid", "probe" for a part of the validation set, or "test".
           runs: indices of those that are asked for, [n]; by default all.
 
         Returns:
           [n] float64.
         """
-        limit = probe_size(self.task) if split == "probe" else None
-        params, valid, losses = state.params, tuple(t[:, :limit] for t in state.valid), self._losses
+        params, data, losses = state.params, self.split(state, split), self._losses
         if runs is not None and len(runs) < len(state):
-            params, valid = params[runs], valid if state.shared else tuple(t[runs] for t in valid)
+            params, data = params[runs], data if state.shared else tuple(t[runs] for t in data)
             losses = self._step.losses  # a program compiled for every number of runs would not pay
-        data = tuple(t.expand(len(params), *t.shape[1:]) for t in valid)
+        data = tuple(t.expand(len(params), *t.shape[1:]) for t in data)
         with torch.no_grad():
             return losses(params, data).double().cpu().numpy()
 
-    def first_update_ratio(self, state: RunState, rate: Array) -> Array:
-        """Return the size of the model's update at the base rate over that of its weights, [N, G], see `update_ratio`.
+    def split(self, state: RunState, name: str) -> Batch:
+        """Return a split of the data, see `evaluate`, shaped as `RunState.valid`; "test" is drawn in every call."""
+        if name == "test":
+            seeds = state.seed[:1] if self._shared else state.seed
+            drawn = {seed: self.task.draw(generator(seed, 1)).held_back() for seed in set(seeds.tolist())}
+            return tuple(map(self._stack, zip(*(drawn[seed] for seed in seeds.tolist()), strict=True)))
+        return tuple(t[:, :: probe_stride(t.shape[1])] for t in state.valid) if name == "probe" else state.valid
 
-        Of `TRIAL_STEPS` steps along the first gradient, on a copy, each coordinate's largest counts; `state` stays.
+    def go_on_from(self, state: RunState, rows: Array, params: Tensor) -> None:
+        """Put the runs at the indices `rows`, [n], back to weights they had, [n, P], with a fresh optimizer state.
+
+        Their next minibatch is passed over: in a deployed optimizer its gradient is that of the weights given up.
+        """
+        state.params[rows] = params
+        for slot in state.slots.values():
+            slot[rows] = 0.0
+        for mine, fresh in zip(
+            state.memory.tensors(), SketchMemory.start(self._step.sketch(params)).tensors(), strict=True
+        ):
+            mine[rows] = fresh
+        state.last_loss[rows], state.optimizer_step[rows], state.passed_over[rows] = torch.nan, 0, True
+
+    def first_update(self, state: RunState, rate: Array, *, norm: bool = False) -> Array:
+        """Return how large the whole model's update is at the base rate, over its weights or as a norm.
+
+        It takes `TRIAL_STEPS` steps along the first gradient on a copy: each coordinate's largest move is what
+        `update_ratio` sees, the last one what `update_norm` does.
+
+        Returns:
+          [N, G], the same for every group.
         """
         trial = state.select(np.arange(len(state)))
         _, gradient = self._step.gradient(trial.params, self._batch(trial, self._minibatches(trial, 1)[0]))
         moved = torch.zeros_like(trial.params)
-        for turned in self._turned(trial, rate, {}, TRIAL_STEPS):
+        for settings in self._settings(trial, rate, {}, TRIAL_STEPS):
             before = trial.params.clone()
-            self.rule.update(trial.params, gradient.clone(), trial.slots, turned.hyper)
-            torch.maximum(moved, (trial.params - before).abs_(), out=moved)
+            self.rule.update(trial.params, gradient.clone(), trial.slots, settings.hyper)
+            step = (trial.params - before).abs_()
+            if norm:  # every step from where the weights are: not that of weight decay on where a large rate led
+                moved = step
+                trial.params.copy_(before)
+            else:
+                torch.maximum(moved, step, out=moved)
         sketched, weights = (self._step.sketch(flat).double().cpu().numpy() for flat in (moved, state.params))
-        return update_ratio(sketched, weights, self.layout.sketch[1].numpy(), self.layout.sizes)
+        mask, sizes = self.layout.sketch[1].numpy(), self.layout.sizes
+        if norm:
+            moving = (self._step.sketch(gradient) != 0.0).cpu().numpy()
+            return update_norm(sketched, moving, mask, sizes, self.rule.name)
+        return update_ratio(sketched, weights, mask, sizes)
 
     def _minibatches(self, state: RunState, num_steps: int) -> Tensor:
         """Return the examples of every minibatch, [k, N * B], as rows of the runs' data one after the other."""
@@ -167,13 +219,14 @@ class BatchedTrainer:
         # A shared data set may be a view of overlapping windows, which stacking would spell out.
         return (tensors[0][None] if self._shared else torch.stack(tensors)).to(self.device)
 
-    def _turned(self, state: RunState, rate: Array, values: Values, num_steps: int) -> Iterator[Turned]:
+    def _settings(self, state: RunState, rate: Array, values: Values, num_steps: int) -> Iterator[StepSettings]:
         """Yield what the knobs set in each inner step."""
-        factor = values.get("scale", 1.0) * (1.0 - values.get("dampen", 0.0))
-        own = {**self.base, **self._shifted(values)}
+        factor = rate_factor(values)
+        own = {**self.base, **self._moved(values)}
         clip = self._tensor(values["clip"]) if (values.get("clip", np.ones(1)) < 1.0).any() else None
-        keep = self._spread(self._tensor(1.0 - values["dampen"])) if "dampen" in values else None
-        steps = state.step[:, None] + np.arange(1.0, num_steps + 1)[:, None, None]  # [k, N, 1]
+        momentum_kept = self._spread(self._tensor(1.0 - values["dampen"])) if "dampen" in values else None
+        taken = state.optimizer_step - state.passed_over
+        steps = np.maximum(taken[:, None] + np.arange(1.0, num_steps + 1)[:, None, None], 1.0)  # [k, N, 1]
         corrections = {name: self._tensor(value) for name, value in self.rule.corrections(own, steps).items()}
         for t, base_rate in enumerate(np.broadcast_to(rate, (num_steps, len(state)))):
             if t == 0 or rate.ndim == 2:
@@ -181,15 +234,20 @@ class BatchedTrainer:
             # A compiled step is one program, with the sketch or without.
             sketched = t == num_steps - 1 or isinstance(self._advance, Compiled)
             own_hyper = hyper | {name: self._spread(value[t]) for name, value in corrections.items()}
-            yield Turned(own_hyper, clip, keep, sketched)
+            yield StepSettings(own_hyper, clip, momentum_kept, sketched)
 
     def _hyper(self, values: GroupHyper) -> Hyper:
         read = self.rule.coefficients(values)
-        return {name: v if isinstance(v, float) else self._spread(self._tensor(v)) for name, v in read.items()}
+        return {name: self._spread(self._tensor(v)) if isinstance(v, Array) else v for name, v in read.items()}
 
-    def _shifted(self, values: Values) -> GroupHyper:
-        targets = {knob: name for knob, name in self.rule.targets.items() if knob in values}
-        return {name: shifted(knob, self.base[name], values[knob]) for knob, name in targets.items()}
+    def _moved(self, values: Values) -> GroupHyper:
+        """Return the hyperparameters besides the rate that the knobs set; `Rule.target` says which each moves."""
+        moved: GroupHyper = {}
+        for knob, value in values.items():
+            name = self.rule.target(knob)
+            if name is not None:
+                moved[name] = KNOBS[knob].move(moved.get(name, self.base[name]), value)
+        return moved
 
     def _tensor(self, value: Array) -> Tensor:
         return torch.as_tensor(value, dtype=torch.float32, device=self.device)
@@ -197,6 +255,29 @@ class BatchedTrainer:
     def _spread(self, value: Tensor) -> Tensor:
         """Make a number per run, [N, 1], or per group, [N, G], ready to meet the parameters, [N, P]."""
         return value if value.shape[1] == 1 else self.layout.spread(value)
+
+
+def make_trainer(
+    task: Task,
+    optimizer: str | Rule = "adamw",
+    grouping: str = "layer",
+    *,
+    device: str = "cpu",
+    compile: bool = False,
+    **options: float,
+) -> BatchedTrainer:
+    """Build a batched trainer of `task` under a base optimizer.
+
+    Args:
+      task: what is trained.
+      optimizer: a registered name, or a rule of one's own.
+      grouping: "layer" or "model".
+      device: where the runs are trained.
+      compile: compile the inner step with `torch.compile`.
+      **options: hyperparameters besides the learning rate, by name.
+    """
+    rule = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
+    return BatchedTrainer(task, rule, base_values(rule, options), grouping=grouping, device=device, compile=compile)
 
 
 @contextmanager
@@ -223,9 +304,12 @@ def _keep_freed_memory() -> None:
     torch.empty(MALLOC_THRESHOLD, dtype=torch.uint8)
 
 
-def probe_size(task: Task) -> int:
-    """Return how many validation examples the probe batch holds at most."""
-    return min(2 * task.batch_size, MAX_PROBE)
+def probe_stride(num_examples: int) -> int:
+    """Return k where every k-th validation example makes the probe: 256 to 511 of them, or all of fewer than 512.
+
+    docs/research.md has how well fewer or more stand for the whole set, and what they cost.
+    """
+    return max(1, num_examples // PROBE)
 
 
 def check_loss(task: Task, params: dict[str, Tensor], train: tuple[Tensor, ...]) -> None:

@@ -20,7 +20,7 @@ __all__ = [
     "register",
 ]
 
-for _family in synthetic.FAMILIES:
+for _family in (*synthetic.FAMILIES, *real.FAMILIES):
     register(_family, split="train")
 for _task in (*real.TASKS, *functions.TASKS):
     register(_task, split="held_out")

@@ -5,16 +5,16 @@ from __future__ import annotations
 import gzip
 import math
 import struct
-import zlib
 from functools import cache, partial
+from io import BufferedReader
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from optenv.files import check_file, reading
 from optenv.tasks.layers import cross_entropy
-from optenv.tasks.mlp import Mlp
-from optenv.tasks.perceptron import PerceptronTask
+from optenv.tasks.mlp import Mlp, PerceptronTask
 from optenv.tasks.real.fixed import Fixed
 from optenv.tasks.task import Data
 
@@ -23,6 +23,7 @@ TRAIN = ("train-images", "train-labels")
 TEST = ("t10k-images", "t10k-labels")
 # A whole test set of 10,000 would cost more than the steps between two validations.
 VALID_EXAMPLES = 512
+MOST_VALUES = 2**28  # of a file; a compressed one may claim any number
 
 
 @cache
@@ -52,14 +53,18 @@ def load(folder: str) -> Data:
     root = Path(folder)
     if not root.is_dir():
         raise FileNotFoundError(f"IDX data: expected a folder, found none at {folder!r}")
-    images, labels = _pair(root, *TEST)
-    return Data(train=_pair(root, *TRAIN), valid=(images[:VALID_EXAMPLES], labels[:VALID_EXAMPLES]))
+    train, (images, labels) = _pair(root, *TRAIN), _pair(root, *TEST)
+    if train[0].shape[1] != images.shape[1]:
+        sizes = f"{train[0].shape[1]} and {images.shape[1]}"
+        raise ValueError(f"IDX data in {str(root)!r}: expected images of one size; received {sizes} pixels")
+    return Data(train=train, valid=(images[:VALID_EXAMPLES], labels[:VALID_EXAMPLES]))
 
 
 def _pair(root: Path, images_name: str, labels_name: str) -> tuple[Tensor, Tensor]:
     images, labels = read(_find(root, images_name, 3)), read(_find(root, labels_name, 1))
-    if len(images) != len(labels) or not len(images):
-        raise ValueError(f"IDX data in {str(root)!r}: {len(images)} {images_name} and {len(labels)} {labels_name}")
+    if images.dim() != 3 or labels.dim() != 1 or len(images) != len(labels):
+        shapes = f"{images_name} {tuple(images.shape)} and {labels_name} {tuple(labels.shape)}"
+        raise ValueError(f"IDX data in {str(root)!r}: expected [B, height, width] and [B]; received {shapes}")
     return images.flatten(1).float() / 255, labels.long()
 
 
@@ -81,15 +86,21 @@ def read(path: Path) -> Tensor:
     Raises:
       ValueError: if the file is no such file or its length does not fit its header.
     """
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"IDX file {str(path)!r}: damaged: {error}") from error
-    if len(content) < 4 or content[:3] != b"\0\0\x08" or len(content) < 4 + 4 * content[3]:
-        raise ValueError(f"IDX file {str(path)!r}: expected a header of unsigned bytes, received {content[:4]!r}")
-    start = 4 + 4 * content[3]
-    shape = struct.unpack(f">{content[3]}I", content[4:start])
-    values = len(content) - start
-    if values != math.prod(shape):
-        raise ValueError(f"IDX file {str(path)!r}: expected {math.prod(shape)} values for {shape}, received {values}")
-    return torch.frombuffer(bytearray(content[start:]), dtype=torch.uint8).reshape(shape)
+    with reading(path, "an IDX file of unsigned bytes"), _opened(path) as file:
+        header = file.read(4)
+        lengths = file.read(4 * header[3]) if header[:3] == b"\0\0\x08" and len(header) == 4 else b""
+        if not lengths or len(lengths) < 4 * header[3]:
+            raise ValueError(f"expected a header of unsigned bytes, received {header!r}")
+        shape = struct.unpack(f">{header[3]}I", lengths)
+        if not 0 < math.prod(shape) <= MOST_VALUES:
+            raise ValueError(f"expected from 1 to {MOST_VALUES} values; received the shape {shape}")
+        values = bytearray(math.prod(shape))  # takes no memory before it is filled
+        received = file.readinto(values) + len(file.read(1))
+        if received != len(values):
+            raise ValueError(f"expected {len(values)} values for {shape}, received {received}")
+    return torch.frombuffer(values, dtype=torch.uint8).reshape(shape)
+
+
+def _opened(path: Path) -> BufferedReader:
+    path = check_file(path)
+    return BufferedReader(gzip.open(path)) if path.suffix == ".gz" else path.open("rb")

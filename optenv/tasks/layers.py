@@ -50,6 +50,11 @@ def linear(params: Params, name: str, x: Tensor) -> Tensor:
     return (params[f"{name}.weight"] @ x.mT).mT + params[f"{name}.bias"]
 
 
+def conv(params: Params, name: str, x: Tensor, *, stride: int = 1, padding: int = 0) -> Tensor:
+    """Apply the convolution `name` to pictures, [B, channels, height, width]."""
+    return F.conv2d(x, params[f"{name}.weight"], params[f"{name}.bias"], stride, padding)
+
+
 def layer_norm(params: Params, name: str, x: Tensor) -> Tensor:
     """Normalise the last axis, as `torch.nn.LayerNorm` does."""
     return F.layer_norm(x, x.shape[-1:], params[f"{name}.weight"], params[f"{name}.bias"])

@@ -1,4 +1,4 @@
-"""Multilayer perceptrons as data: a frozen specification, its parameters, its function."""
+"""Multilayer perceptrons as data, and the tasks of one: a perceptron, a criterion and a source of data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from optenv.tasks.layers import batch_norm, init_linear, init_norm, layer_norm, linear
-from optenv.tasks.task import Params
+from optenv.tasks.task import Batch, Data, Params, Task
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -82,3 +82,34 @@ class Mlp:
             y = ACTIVATIONS[self.activation](y)
             x = x + y if self.residual and x.shape[-1] == width else y
         return linear(params, "output", x)
+
+
+@dataclass(frozen=True)
+class PerceptronTask(Task):
+    """A perceptron trained on pairs (x, y), or as an autoencoder on (x,).
+
+    Attributes:
+      name: the task's name.
+      mlp: the architecture.
+      criterion: maps outputs [B, outputs] and the last tensor of the batch to a scalar.
+      source: draws one run's data; a fixed data set returns the same object every time.
+      batch_size: examples per inner step.
+    """
+
+    name: str
+    mlp: Mlp
+    criterion: Callable[[Tensor, Tensor], Tensor]
+    source: Callable[[Generator], Data]
+    batch_size: int = 32
+
+    def init(self, generator: Generator) -> Params:
+        """Draw fresh weights."""
+        return self.mlp.init(generator)
+
+    def draw(self, generator: Generator) -> Data:
+        """Draw one run's data from the source."""
+        return self.source(generator)
+
+    def loss(self, params: Params, batch: Batch) -> Tensor:
+        """Return the criterion between the perceptron's outputs and the last tensor of the batch."""
+        return self.criterion(self.mlp.apply(params, batch[0]), batch[-1])

@@ -51,10 +51,11 @@ def from_functions(
     loss: Callable[[Params, Batch], Tensor],
     train: Batch,
     valid: Batch,
+    test: Batch = (),
     batch_size: int = 32,
     lower_bound: float = 0.0,
 ) -> Task:
-    """Make a task of two functions and two sets of tensors.
+    """Make a task of two functions and sets of tensors.
 
     Args:
       name: the task's name.
@@ -63,19 +64,20 @@ def from_functions(
         under `torch.func.vmap`, see `Task`.
       train: tensors with one row per example, `()` for a task without data.
       valid: the like, for validation.
+      test: the like, held back from all decisions; () lets the validation set stand in.
       batch_size: examples per inner step.
       lower_bound: greatest known lower bound of the loss.
 
     Raises:
       ValueError: if the tensors of a set differ in their number of rows, or a set has none.
     """
-    for kind, tensors in (("train", train), ("valid", valid)):
+    for kind, tensors in (("train", train), ("valid", valid), ("test", test)):
         rows = [len(tensor) for tensor in tensors]
         if len(set(rows)) > 1 or 0 in rows:
             raise ValueError(
                 f"task {name!r}: expected as many rows, at least 1, in every {kind} tensor, received {rows}"
             )
-    return OwnTask(name, init, loss, Data(tuple(train), tuple(valid)), batch_size, lower_bound)
+    return OwnTask(name, init, loss, Data(tuple(train), tuple(valid), tuple(test)), batch_size, lower_bound)
 
 
 def from_module(
@@ -85,6 +87,7 @@ def from_module(
     loss: Callable[[Tensor, Tensor], Tensor],
     train: Batch,
     valid: Batch,
+    test: Batch = (),
     batch_size: int = 32,
     lower_bound: float = 0.0,
 ) -> Task:
@@ -98,6 +101,7 @@ def from_module(
       loss: maps the module's output and the batch's last tensor to a scalar, such as `F.mse_loss`.
       train: the module's inputs, then the target; one row per example.
       valid: the like, for validation.
+      test: the like, held back from all decisions; () lets the validation set stand in.
       batch_size: examples per inner step.
       lower_bound: greatest known lower bound of the loss.
 
@@ -116,9 +120,8 @@ def from_module(
         own = {names[key]: value for key, value in params.items()}
         return loss(torch.func.functional_call(module, own, batch[:-1]), batch[-1])
 
-    return from_functions(
-        name=name, init=init, loss=evaluate, train=train, valid=valid, batch_size=batch_size, lower_bound=lower_bound
-    )
+    data = {"train": train, "valid": valid, "test": test}
+    return from_functions(name=name, init=init, loss=evaluate, **data, batch_size=batch_size, lower_bound=lower_bound)
 
 
 def _built(build: Callable[[], nn.Module], seed: int) -> nn.Module:

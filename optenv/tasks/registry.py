@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from optenv.errors import unknown_name
+from optenv.registry import Registry
 from optenv.tasks.task import Family, Task
 
 SPLITS = ("train", "held_out")
 
-_entries: dict[str, tuple[Task | Family, str]] = {}
+_entries: Registry[tuple[Task | Family, str]] = Registry("task")
 _schemes: dict[str, Callable[[str], Task]] = {}
 
 
@@ -71,8 +72,6 @@ def get(name: str | Task | Family) -> Task | Family:
     prefix, colon, rest = name.partition(":")
     if colon and prefix in _schemes:
         return _schemes[prefix](rest)
-    if prefix not in _entries:
-        raise unknown_name("task", prefix, _entries)
     entry, _ = _entries[prefix]
     return _member(entry, rest) if colon else entry
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -19,17 +20,29 @@ class Data:
     Attributes:
       train: the tensors minibatches are drawn from; `()` for a task without data.
       valid: the tensors of the validation set, used whole.
+      test: held back from all decisions, used whole; () where the task has none: the validation set stands in.
+      draw_test: draws it once it is asked for, which most runs never do; None where `test` is it.
     """
 
     train: Batch
     valid: Batch
+    test: Batch = ()
+    draw_test: Callable[[], Batch] | None = None
+
+    def held_back(self) -> Batch:
+        """Return the test set, or the validation set where there is none."""
+        return (self.test if self.draw_test is None else self.draw_test()) or self.valid
 
 
 def group_names(params: Params) -> list[str]:
     """List the parameter groups, in order.
 
-    >>> group_names(dict.fromkeys(["a.weight", "a.bias", "b.c.weight"]))
-    ['a', 'b.c']
+    Args:
+      params: a task's parameters by name; what precedes the last dot is the group.
+
+    Examples:
+      >>> group_names(dict.fromkeys(["a.weight", "a.bias", "b.c.weight"]))
+      ['a', 'b.c']
     """
     return list(dict.fromkeys(name.rpartition(".")[0] for name in params))
 
@@ -55,15 +68,34 @@ class Task(ABC):
 
     @abstractmethod
     def init(self, generator: Generator) -> Params:
-        """Draw one run's fresh float32 parameters."""
+        """Draw one run's fresh parameters.
+
+        Args:
+          generator: the only source of randomness.
+
+        Returns:
+          float32 tensors by name, such as "layer.weight".
+        """
 
     @abstractmethod
     def draw(self, generator: Generator) -> Data:
-        """Draw one run's data; a fixed data set returns the same object every time."""
+        """Draw one run's data.
+
+        Args:
+          generator: the only source of randomness.
+
+        Returns:
+          The data; a fixed data set returns the same object every time.
+        """
 
     @abstractmethod
     def loss(self, params: Params, batch: Batch) -> Tensor:
-        """Return the scalar loss of one run on `batch`."""
+        """Return the scalar loss of one run.
+
+        Args:
+          params: the run's parameters, as `init` names them.
+          batch: one row per example in each tensor; `()` for a task without data.
+        """
 
 
 class Family(ABC):
@@ -104,5 +136,9 @@ def _member(family: Family, index: int) -> Task:
 
 
 def members(entry: Task | Family) -> list[Task]:
-    """List a family's members; a single task is its own only one."""
+    """List a family's members; a single task is its own only one.
+
+    Args:
+      entry: a family or a task.
+    """
     return [entry.member(index) for index in range(entry.num_members)] if isinstance(entry, Family) else [entry]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-import torch
 from torch import Generator, Tensor
 
 from optenv.tasks.layers import embedding
@@ -48,14 +47,16 @@ class MatrixCompletion(Task):
 
     def draw(self, generator: Generator) -> Data:
         """Draw a matrix and entries of it: rows i and columns j, whole numbers [B], and values y [B]."""
-        count = self.examples + sampling.VALID_EXAMPLES
-        u, v = (sampling.normal(generator, size, self.true_rank) for size in (self.rows, self.columns))
-        a, b = (sampling.normal(generator, size, 1) for size in (self.rows, self.columns))
-        matrix = u @ v.mT / self.true_rank**0.5 + a + b.mT
-        i = torch.randint(self.rows, (count,), generator=generator)
-        j = torch.randint(self.columns, (count,), generator=generator)
-        noise = sampling.log_between(generator, 0.03, 0.5) * sampling.normal(generator, count)
-        return sampling.split(i, j, matrix[i, j] + noise)
+
+        def draw(entries: sampling.Examples) -> Batch:
+            u, v = (sampling.normal(entries.generator, n, self.true_rank) for n in (self.rows, self.columns))
+            a, b = (sampling.normal(entries.generator, n, 1) for n in (self.rows, self.columns))
+            matrix = u @ v.mT / self.true_rank**0.5 + a + b.mT
+            i, j = entries.integers(self.rows), entries.integers(self.columns)
+            noise = sampling.log_between(entries.generator, 0.03, 0.5) * entries.normal()
+            return i, j, matrix[i, j] + noise
+
+        return sampling.draw_data(generator, self.examples, draw)
 
     def loss(self, params: Params, batch: Batch) -> Tensor:
         """Return the mean squared error of the entries."""

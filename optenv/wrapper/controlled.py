@@ -1,68 +1,105 @@
-"""A torch optimizer whose knobs a controller turns."""
+"""The controlled optimizer: a controller sets the knobs of any torch optimizer."""
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from optenv.control.controller import Controller
+from optenv.control.controller import Controller, Interface, check_base
 from optenv.control.guard import Guard
 from optenv.control.loop import check_learner
-from optenv.wrapper.arguments import check, single
-from optenv.wrapper.hooks import passed_through, with_own_hooks
-from optenv.wrapper.shell import OptimizerShell
-from optenv.wrapper.steering import Steering
-from optenv.wrapper.trace import Trace
+from optenv.control.named import load_controller
+from optenv.wrapper.apply_knobs import hyperparameters
+from optenv.wrapper.best_validation import BestValidation
+from optenv.wrapper.decision_log import DecisionLog
+from optenv.wrapper.delegating import DelegatingOptimizer, after_hooks, step_within_hooks
+from optenv.wrapper.distributed_run import DistributedRun, distributed
+from optenv.wrapper.ownership import check_uncontrolled, owned
+from optenv.wrapper.param_groups import base_rate
+from optenv.wrapper.run import ControlledRun, single_loss
+from optenv.wrapper.validation import Validation, validation_loss
+
+Array = np.ndarray
 
 
-class ControlledOptimizer(OptimizerShell):
-    """Steer `base` with a controller.
+class ControlledOptimizer(DelegatingOptimizer):
+    """Trains with `base` under a controller.
 
     Every `steps_per_action` steps the controller observes the run and sets each parameter group's
-    knobs; the hyperparameters are turned for the step alone and restored after it, so schedules of
+    knobs; the hyperparameters are set for the step alone and restored after it, so schedules of
     the user's own compose with the control. With a neutral controller every step is that of the
     base optimizer, bit for bit.
 
         opt = ControlledOptimizer(torch.optim.AdamW(layer_groups(model)), controller, total_steps=2000)
         loss.backward(); opt.step(loss=loss); opt.zero_grad()
 
-    - Groups may be added, emptied or taken away at any time. A new one starts neutral, at scale 1 of
-      its own base rate; the others go on. Without gradients a group observes nothing new.
-    - A loss or a gradient that is not finite is left out of what the controller observes; the base
-      optimizer steps on it as it always would. A step that a `GradScaler` skips is no step.
+    - Groups may be added, emptied or taken away at any time; the others go on. A new one starts neutral, at scale 1 of
+      its own base rate; under a controller that sets its own first scale, at the others' effective rate. Without
+      gradients a group observes nothing new.
+    - A loss that is not finite is left out of what the controller observes; the base optimizer steps on it as it
+      always would. A gradient that is not finite is no step for it: the guard skips it, as a `GradScaler` would,
+      says so once and counts it in `history`. A step that a `GradScaler` skips itself is no step.
+    - A step without a loss, as of a closure that returns None, is one whose loss is unknown: the base optimizer steps
+      under the knobs in force, and no loss is observed. Only at the start of a run it is an error that no loss comes at
+      all, unless the controller can do without (`needs_losses`). Data parallel, every rank has a loss in every step.
+    - A base optimizer that wants the loss itself is handed it; where it needs one rate for all groups (Prodigy) their
+      mean scale is that of all.
+    - A controller that sets its own first scale measures it at the schedule's base, see `BaseRates`: a warm-up, from 0
+      too, is a share of what control says. Rates set by hand are shares of the rate at the time of wrapping.
     - Gradient accumulation: one `step` per update, with the loss of the whole update.
     - Hooks registered here fire around the whole step, those of the base optimizer where it steps;
       torch's global ones fire once, there.
     - Data parallel (DDP, FSDP2): every rank passes its own loss; once a control step they pool what they
       saw and decide alike. All pause at the same step, and go on, after `resume`, when they next meet. Between
-      control steps the state of one replica serves all; a shard's is its own.
+      control steps the state of one replica serves all; a shard's is its own. Within `with ddp.join():` the knobs
+      stay as they are once a rank has run out of inputs, until all go on together; each takes one step there at least.
     - Trainers that call `step` without a loss: `observe` it before.
     - A compiled base step wants `lr=torch.tensor(...)`: a rate that is a number is a constant to it.
 
     Attributes:
       base: the base optimizer; `param_groups`, `state` and `defaults` are its own.
-      controller: what decides.
+      controller: what decides: the one handed over, or where another optimizer in use has that, a copy.
     """
 
     _observed: Tensor | float | None = None
+    _within_hooks = False
+    _said_skipped = False
+    _distributed: ControlledRun | DistributedRun | None
 
-    def __init__(self, base: Optimizer, controller: Controller, *, total_steps: int | None = None,
-                 steps_per_action: int | None = None, neutral: bool = False,
-                 trace: str | Path | Any = None, process_group: Any = None, guard: bool = True,
-                 max_authority: float | tuple[float, float] | None = None, rollback: bool = False,
-                 learn: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        base: Optimizer,
+        controller: Controller | str | Path,
+        *,
+        total_steps: int | None = None,
+        steps_per_action: int | None = None,
+        neutral: bool = False,
+        trace: str | Path | Any = None,
+        process_group: Any = None,
+        guard: bool = True,
+        max_authority: float | tuple[float, float] | None = None,
+        rollback: bool = False,
+        learn: bool = False,
+        validate: Callable[[], Any] | None = None,
+        validate_every: int = 1,
+        keep_best: bool | str = False,
+    ):
         """Put `controller` on top of `base`.
 
         Args:
-          base: any `torch.optim.Optimizer` that steps without a closure.
-          controller: decides every group's knobs.
-          total_steps: budget of the run in steps, if known; the controller observes its progress.
+          base: any `torch.optim.Optimizer` but such as call a closure several times a step (LBFGS, SAM).
+          controller: decides every group's knobs; or the name or file of one, or a trained model of
+            stable-baselines3 with its environment, see `agents.load`.
+          total_steps: budget of the run in steps, if known; the controller observes its progress. It holds for
+            checkpoints with another budget too.
           steps_per_action: steps between decisions; by default the budget divided by the number of
             decisions the controller was made for, or 10 where the budget is unknown.
           neutral: start paused: the base optimizer, bit for bit, until `resume`.
@@ -78,61 +115,117 @@ class ControlledOptimizer(OptimizerShell):
             greatest), or a factor f for (1 / f, f); by default as far as the controller declares.
           rollback: where the guard ends a divergence, also go back to the weights and the state of the
             base optimizer when the loss was last near its best. Costs a copy of both.
-          learn: tell a controller that learns from rewards what came of every action, see `ControlLoop.pay`; for such
-            as learn over several runs. To find out what pays it may try things out, which a single run pays for.
+          learn: tell a controller that learns from rewards what came of every action, see `ControlLoop.advance`; for
+            such as learn over several runs. To find out what pays it may try things out, which a single run pays for.
+          validate: returns the model's validation loss; called without gradients before the first controlled step
+            and at the ends of control steps. It switches the model to evaluation and back itself. Data parallel,
+            every rank calls it, and the losses are averaged.
+          validate_every: control steps from one call to the next; the end of the budget is never left out.
+          keep_best: keep the weights and buffers of the least validation loss, for `restore_best`: True on the devices
+            where they are, "cpu" on the host. With `validate`, an average of the weights over about the last tenth of
+            the run is a second candidate each time. Costs two copies of the weights and a second call.
 
         Raises:
+          FileNotFoundError: if `controller` is the path of no file.
           ImportError: if `trace` asks for TensorBoard and it is not installed.
-          TypeError: if `base` is no optimizer, or one that calls its closure more than once,
-            `controller` is no controller, or `trace` neither path nor writer.
+          TypeError: if `base` is no optimizer, one that is controlled already or calls its closure more than once,
+            `controller` is no controller, `validate` cannot be called, or `trace` is neither path nor writer.
           ValueError: if a number is not positive, `max_authority` no such range, it or `rollback` asked for
-            without a guard, or `learn` of a controller that does not.
+            without a guard, `learn` of a controller that does not or is in
+            the middle of another run, `keep_best` no place, or `base` has nothing for one of the
+            controller's knobs to move, unless they are among its `optional_knobs`.
         """
-        check(base, controller, total_steps, steps_per_action)
+        if isinstance(controller, (str, Path)) or hasattr(controller, "get_env"):
+            controller = load_controller(controller)
+        _check(base, controller)
+        total_steps, steps_per_action = whole("total_steps", total_steps), whole("steps_per_action", steps_per_action)
+        if validate is not None and not callable(validate):
+            raise TypeError(f"validate: expected a function without arguments, or None; received {validate!r}")
         if not guard and (max_authority is not None or rollback):
             raise ValueError("guard: expected True where max_authority or rollback is asked for; received False")
         if learn:
             check_learner(controller)
         super().__init__(base)
-        self.controller = controller
+        self.controller = controller = owned(self, controller, learn=learn)
         decisions = controller.interface.decisions
         every = steps_per_action or (max(1, round(total_steps / decisions)) if total_steps else 10)
         if guard and not isinstance(controller, Guard):
             controller = Guard(controller, max_authority=max_authority)
-        self._steering = Steering(base, controller, total_steps, every, Trace(trace), process_group, rollback, learn)
-        self._steering.paused = neutral
+        self._process_group, self._distributed = process_group, None
+        self._run = ControlledRun(
+            base,
+            controller,
+            DecisionLog(trace),
+            total_steps=total_steps,
+            steps_per_action=every,
+            validation=Validation(
+                validate,
+                whole("validate_every", validate_every) or 1,
+                BestValidation(base, keep_best) if keep_best is not False else None,
+            ),
+            rollback=rollback,
+            learn=learn,
+            paused=neutral,
+        )
 
     @property
     def total_steps(self) -> int | None:
         """Budget in steps, or None."""
-        return self._steering.total_steps
+        return self._run.total_steps
 
     @property
     def steps_per_action(self) -> int:
         """Steps between decisions."""
-        return self._steering.steps_per_action
+        return self._run.steps_per_action
+
+    @property
+    def step_count(self) -> int:
+        """Steps taken, controlled or not."""
+        return self._run.state.step_count
+
+    @property
+    def knob_values(self) -> dict[str, Array]:
+        """Knob values in force by name, [G] each; empty before the first decision."""
+        return {name: value[0] for name, value in self._run.state.values.items()}
 
     @property
     def paused(self) -> bool:
         """Whether the steps to come are those of the base optimizer alone."""
-        return self._steering.paused
+        return self._run.paused
+
+    @property
+    def validate(self) -> Callable[[], Any] | None:
+        """What returns the validation loss; to be set again after copying or unpickling, which leave it out."""
+        return self._run.validation.function
+
+    @validate.setter
+    def validate(self, function: Callable[[], Any] | None) -> None:
+        """Ask another function from now on."""
+        self._run.validation.function = function
+
+    @property
+    def best_validation(self) -> float | None:
+        """The validation loss of the weights that `restore_best` would put in place; None where none are kept."""
+        best = self._run.validation.best
+        return None if best is None or best.loss == float("inf") else best.loss
 
     @property
     def history(self) -> list[dict[str, Any]]:
         """The decisions so far, oldest first; of many, evenly thinned to a bounded number.
 
-        Each has "step", steps taken before it; "loss", the mean of the interval before it, or None; and,
-        one number per group, "rate", the rate in force, and every knob by name. Not part of a checkpoint.
+        Each has "step", steps taken before it; "loss", the mean of the interval before it, or None; "skipped", steps
+        so far whose gradient was not finite; and, one number per group, "rate", the rate in force, and every knob by
+        name. Not part of a checkpoint.
         """
-        return self._steering.trace.records()
+        return self._run.log.records()
 
     def pause(self) -> None:
         """Leave the base optimizer alone from now on, bit for bit; its steps need no loss."""
-        self._steering.paused = True
+        self._run.paused = True
 
     def resume(self) -> None:
-        """Steer again: a decision at the next step, from the knobs that were in force before the pause."""
-        self._steering.paused = False
+        """Control again: a decision at the next step, from the knobs that were in force before the pause."""
+        self._run.paused = False
 
     def state_dict(self) -> dict[str, Any]:
         """Return the base optimizer's state and, under "control", that of the control and the controller.
@@ -141,82 +234,192 @@ class ControlledOptimizer(OptimizerShell):
         """
         for hook in self._optimizer_state_dict_pre_hooks.values():
             hook(self)
-        return passed_through(self._optimizer_state_dict_post_hooks.values(), self, self._steering.state_dict())
+        return after_hooks(self._optimizer_state_dict_post_hooks.values(), self, self._run.state_dict())
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned; the run goes on bit for bit as it would have.
 
-        As with torch's schedulers, `total_steps` and `steps_per_action` are restored too. From the state
-        of a base optimizer alone, the control begins anew. A run that is paused stays paused.
+        Only weights that a controller or `rollback` keeps to return to are no part of it: they are kept anew.
+        `steps_per_action` is restored too, and `total_steps` where the constructor was given none. From the state
+        of a base optimizer alone, the control begins anew; from what torch.distributed.checkpoint makes of a state,
+        which has no place for the control, it goes on from where it is, with a warning. A run that is paused stays so.
 
         Raises:
           ValueError: if it is the state of another controller or of other parameter groups.
         """
         hooks = self._optimizer_load_state_dict_pre_hooks.values()
-        self._steering.load_state_dict(passed_through(hooks, self, dict(state_dict)))
+        self._run.load_state_dict(after_hooks(hooks, self, dict(state_dict)))
+        self._distributed = None
         for hook in self._optimizer_load_state_dict_post_hooks.values():
             hook(self)
 
-    def observe(self, loss: Tensor | float) -> None:
-        """Add `loss` to that of the next step, as `backward` adds its gradients.
+    def observe(self, loss: Tensor | float | None = None, *, validation: Tensor | float | None = None) -> None:
+        """Tell the losses that `step` is not told.
 
-        It is for trainers that call `step` themselves, without a loss. A loss that `step` is given, or that
-        its closure returns, goes before; `zero_grad` forgets what was observed.
+        Args:
+          loss: a training loss, added to that of the next step as `backward` adds its gradients: for trainers that
+            call `step` themselves, without a loss. A loss that `step` is given, or that its closure returns, goes
+            before; `zero_grad` clears what was observed.
+          validation: the validation loss of the model as it is now: for trainers that evaluate themselves. Data
+            parallel, the same on every rank.
 
         Raises:
-          ValueError: if it is not a single number.
+          ValueError: if one is not a single number.
         """
-        self._observed = single(loss) + (0.0 if self._observed is None else self._observed)
+        if validation is not None:
+            self._run.validation.tell(validation_loss("observe", validation))
+        if loss is not None or validation is None:
+            self._observed = single_loss(loss) + (0.0 if self._observed is None else self._observed)
+
+    def restore_best(self) -> float:
+        """Put the weights and buffers of the least validation loss so far in place, and return that loss.
+
+        Raises:
+          ValueError: if none are kept.
+        """
+        return self._run.restore_best()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients, and the losses observed with them."""
+        """Clear the gradients, and the losses observed with them.
+
+        Args:
+          set_to_none: as of `torch.optim.Optimizer.zero_grad`.
+        """
         self._observed = None
         super().zero_grad(set_to_none)
 
-    @with_own_hooks
     def step(self, closure: Callable[[], Any] | None = None, *, loss: Tensor | float | None = None) -> Any:
         """Take one step.
 
         Args:
           closure: recomputes the loss and its gradients; it runs once, before control.
           loss: this step's training loss; may be left out where `closure` returns it, it was observed before,
-            or while paused.
+            it is unknown, or while paused.
 
         Returns:
           What `closure` returned, else None.
 
         Raises:
-          ValueError: if there is no loss, or it is not a single number.
+          ValueError: if the loss is not a single number, or the first step comes with none and without a closure,
+            and the controller needs losses.
         """
+        if (self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks) and not self._within_hooks:
+            return self._step_within_hooks(closure, loss)
         returned = None
         if closure is not None:
             with torch.enable_grad():
                 returned = closure()
         if loss is None:
             loss = returned if returned is not None else self._observed
-        self._observed, steering = None, self._steering
-        steering.take(loss)
-        if steering.step_count - 1 == steering.total_steps:
-            warnings.warn(f"the run goes on beyond total_steps={self.total_steps}; progress stays at 1", stacklevel=3)
+        if loss is None and closure is None and self._makes_state():
+            return self.base.step()
+        state = self._run.state
+        if self._observed is not None:
+            self._observed = None
+        if self._distributed is None:  # not before the first step: until then the process group may be set up
+            self._distributed = distributed(self._run, self._process_group)
+            self._warn_without_budget()
+        alone = self._distributed is self._run  # else all ranks have to hear of it
+        if loss is None and closure is None and alone and self._run.needs_first_loss:
+            raise ValueError("step: expected loss=..., or a closure that returns it; received neither")
+        self._distributed.step(loss)
+        if state.step_count - 1 == self._run.total_steps:
+            warnings.warn(f"the run goes on beyond total_steps={self.total_steps}; progress stays at 1", stacklevel=2)
+        if self._run.skipped and not self._said_skipped:
+            self._said_skipped = True
+            warnings.warn("a step was skipped: a gradient is not finite; `history` counts such steps", stacklevel=2)
         return returned
+
+    step.hooked = True  # type: ignore[attr-defined]  # torch's mark of a step that it need not wrap
+
+    def _step_within_hooks(self, closure: Callable[[], Any] | None, loss: Tensor | float | None) -> Any:
+        """Take one step within the hooks registered here; without any, a step is to pass no frame more."""
+        self._within_hooks = True
+        try:
+            args, kwargs = (() if closure is None else (closure,)), ({} if loss is None else {"loss": loss})
+            return step_within_hooks(self, ControlledOptimizer.step, *args, **kwargs)
+        finally:
+            self._within_hooks = False
+
+    def _makes_state(self) -> bool:
+        """Say whether a step is there to make the state; torch.distributed.checkpoint takes one, at rates of zero."""
+        groups = self.param_groups
+        gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
+        return (
+            not self.state
+            and all(base_rate(group) == 0.0 for group in groups if group.get("lr") is not None)
+            and not any(gradient.any() for gradient in gradients)
+        )
+
+    def _warn_without_budget(self) -> None:
+        controller = self._run.controller
+        if self.total_steps is None and controller.needs_budget and not self.paused:
+            guarded = isinstance(controller, Guard)
+            held = "its first scale follows a fixed schedule instead" if guarded else "no guard holds it"
+            warnings.warn(
+                f"total_steps: {type(self.controller).__name__} needs a budget to decide well; without one {held}. "
+                "Pass total_steps=...",
+                stacklevel=3,
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         """Copy and pickle base and control together, without the hooks, as torch's optimizers do."""
-        self._steering.settle()
-        return {name: self.__dict__[name] for name in ("base", "controller", "_wrapped", "_steering")}
+        self._run.settle()
+        kept = ("base", "controller", "_wrapped", "_run", "_process_group")
+        return {**{name: self.__dict__[name] for name in kept}, "_distributed": None}
 
     def __repr__(self) -> str:
-        """Say what steers what, and where in the run it is."""
-        steering, interface = self._steering, self.controller.interface
+        """Say what controls what, and where in the run it is."""
+        state, interface = self._run.state, self.controller.interface
         total = "unknown" if self.total_steps is None else self.total_steps
         lines = [
             f"base: {type(self.base).__name__}, {len(self.param_groups)} parameter groups",
-            f"controller: {type(self.controller).__name__}, {interface.control} {', '.join(interface.knobs)}",
-            f"step {steering.step_count} of {total}, a decision every {self.steps_per_action}",
-            *(f"{name}: {_span(value[0])}" for name, value in steering.values.items()),
+            f"controller: {_named(self.controller)}, {interface.control} {', '.join(interface.knobs)}",
+            f"step {state.step_count} of {total}, a decision every {self.steps_per_action}",
+            *(f"{name}: {_span(value[0])}" for name, value in state.values.items()),
             *(["paused"] if self.paused else []),
         ]
         return "ControlledOptimizer(\n  " + "\n  ".join(lines) + "\n)"
+
+
+def whole(name: str, value: Any) -> int | None:
+    """Return a number of steps as an int, or None for None.
+
+    Raises:
+      ValueError: if it is no whole number, of Python, numpy or torch, or less than 1.
+
+    >>> whole("total_steps", np.int64(5))
+    5
+    """
+    if value is None:
+        return None
+    try:
+        number = 0 if isinstance(value, bool) or "bool" in str(getattr(value, "dtype", "")) else operator.index(value)
+    except (TypeError, ValueError):
+        number = 0
+    if number < 1:
+        raise ValueError(f"{name}: expected a whole number of at least 1, or None; received {value!r}")
+    return number
+
+
+def _check(base: Any, controller: Any) -> None:
+    """Check the arguments of a controlled optimizer.
+
+    Raises:
+      TypeError: if `base` is no optimizer that can be controlled, or `controller` no controller.
+      ValueError: if `base` has nothing for one of the knobs to move.
+    """
+    if not isinstance(base, Optimizer):
+        raise TypeError(f"base: expected a torch.optim.Optimizer; received {type(base).__name__}")
+    check_uncontrolled(base)
+    if not isinstance(getattr(controller, "interface", None), Interface):
+        raise TypeError(f"controller: expected a Controller, with its interface; received {type(controller).__name__}")
+    check_base(controller, type(base).__name__, hyperparameters(base.param_groups))
+
+
+def _named(controller: Controller) -> str:
+    """Return what a controller calls itself, or its class where it does not."""
+    return type(controller).__name__ if type(controller).__repr__ is object.__repr__ else repr(controller)
 
 
 def _span(values: Any) -> str:

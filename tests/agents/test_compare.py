@@ -8,37 +8,48 @@ import numpy as np
 import pytest
 
 import agents
+from agents.benchmark import controllers
 from agents.cli import main
-from agents.report import format_comparison, run_suite
-from optenv.benchmark.compare import Row, ratios
+from optenv.benchmark.driver import Workers
+from optenv.benchmark.scores import SCORES
+from optenv.benchmark.store import Store
 from optenv.benchmark.suites import Case, Suite
-from optenv.figures import rate_figure
+from optenv.benchmark.whole import run_suite
+from optenv.figures import draw, rate_picture
 
-INF = float("inf")
 TINY = ["--task", "quadratic:0", "wine", "--lr", "1e-3", "1e-2", "--seeds", "2", "--steps", "10", "--workers", "1"]
 
 
 def test_one_command_compares_controllers_on_tasks_seeds_and_base_rates(tmp_path, capsys):
-    controllers = ["neutral", "cosine", "adaptive", "best_static"]
-    assert main(["compare", "--controllers", *controllers, *TINY, "--out", str(tmp_path / "new")]) == 0
+    names = ["neutral", "cosine", "adaptive", "best_static"]
+    command = ["compare", "--controllers", *names, *TINY, "--out", str(tmp_path / "new")]
+    assert main(command) == 0
     printed = capsys.readouterr()
-    assert "| task | base rate | neutral | cosine | adaptive | best_static |" in printed.out
-    assert "| wine | 1e-02 | " in printed.out and "10/10" in printed.err
+    assert re.search(r"\| task +\| base rate \| neutral +\| cosine +\| adaptive +\| best_static +\|", printed.out)
+    assert re.search(r"\| wine +\| 1e-02 +\| ", printed.out) and re.search(r"\| tuned +\| 1.00 +\|", printed.out)
     folder = tmp_path / "new"
     assert (folder / "comparison.md").read_text() in printed.out
-    assert (folder / "comparison.png").stat().st_size > 10_000
+    assert all((folder / f"comparison_{score}.png").stat().st_size > 10_000 for score in SCORES)
     rows = list(csv.DictReader((folder / "comparison.csv").read_text().splitlines()))
-    # Two tasks, two rates and two seeds for each controller; the tuned reference has a rate of its own.
-    assert Counter(row["method"] for row in rows) == {**dict.fromkeys(controllers, 8), "tuned": 4}
+    # Two scores, two tasks, two rates and two seeds for each controller; the tuned reference has a rate of its own.
+    assert Counter(row["method"] for row in rows) == {**dict.fromkeys(names, 16), "tuned": 8}
     assert all(float(row["loss"]) > 0 for row in rows)
+    with Store(folder / "cells.sqlite") as store:
+        cells = len(store)
+        assert main([*command[:2], "neutral", "constant", *command[6:]]) == 0
+        assert len(store) == cells + 2  # what was there is not run again
 
 
 def test_losses_can_be_divided_by_those_of_a_controller(tmp_path, capsys):
-    arguments = ["--controllers", "neutral", "linear", "--reference", "neutral", *TINY]
+    arguments = ["--controllers", "neutral", "linear", "--reference", "linear", *TINY]
     assert main(["compare", *arguments, "--out", str(tmp_path)]) == 0
-    printed = capsys.readouterr().out
-    assert "over that of neutral at the same base rate" in printed and "| wine | 1e-03 | 1.00 | " in printed
-    assert "tuned" not in (tmp_path / "comparison.csv").read_text()
+    assert "reference: linear" in capsys.readouterr().out
+    rows = list(csv.DictReader((tmp_path / "comparison.csv").read_text().splitlines()))
+    assert {row["method"] for row in rows} == {"neutral", "linear"}
+    loss = {(row["score"], row["method"], row["task"], row["rate"], row["seed"]): float(row["loss"]) for row in rows}
+    for row in rows:  # at the same base rate and seed
+        other = loss[row["score"], "linear", row["task"], row["rate"], row["seed"]]
+        assert float(row["ratio"]) == pytest.approx(float(row["loss"]) / other, rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -64,43 +75,32 @@ def test_a_mistake_is_one_line_before_anything_is_run(arguments, complaint, tmp_
 
 def test_what_is_not_given_is_the_suites(monkeypatch, tmp_path):
     seen = []
-    monkeypatch.setattr("agents.report.run_suite", lambda methods, suite, **options: seen.append(suite) or [])
-    monkeypatch.setattr("agents.report.write_comparison", lambda *arguments: "")
-    main(["compare", "--controllers", "neutral", "--suite", "quick", "--out", str(tmp_path)])
-    main(["compare", "--controllers", "neutral", "--suite", "quick", "--task", "wine", "digits_mlp", "--lr", "0.1"])
+    monkeypatch.setattr("agents.cli.run_suite", lambda suite, *arguments, **options: seen.append(suite))
+    monkeypatch.setattr("agents.cli.write_comparison", lambda *arguments: "")
+    out = ["--out", str(tmp_path)]
+    main(["compare", "--controllers", "neutral", "--suite", "quick", *out])
+    main(
+        ["compare", "--controllers", "neutral", "--suite", "quick", "--task", "wine", "digits_mlp", "--lr", "0.1", *out]
+    )
     whole, part = seen
     assert [case.task for case in whole.cases] == ["breast_cancer", "wine", "diabetes"] and whole.rates == (1e-4, 1e-2)
     assert part.cases == (Case("wine", 100), Case("digits_mlp", 200)) and part.rates == (0.1,) and part.num_seeds == 2
 
 
-def test_methods_run_on_the_same_weights_and_minibatches_in_any_order():
+def test_methods_run_on_the_same_weights_and_minibatches_in_any_order(tmp_path):
     suite = Suite("tiny", (Case("quadratic:0", 8), Case("wine", 8)), rates=(1e-3, 1e-2), num_seeds=2)
-    names = ("neutral", "constant", "cosine")
-    rows = run_suite({name: agents.make(name) for name in names}, suite, tuned=False, workers=1, progress=False)
-    loss = {(row.task, row.method, row.rate, row.seed): row.loss for row in rows}
-    twins = [(task, rate, seed) for task, method, rate, seed in loss if method == "neutral"]
-    assert all(loss[task, "neutral", rate, seed] == loss[task, "constant", rate, seed] for task, rate, seed in twins)
-    again = run_suite({name: agents.make(name) for name in names[::-1]}, suite, tuned=False, workers=1, progress=False)
-    assert {(row.task, row.method, row.rate, row.seed): row.loss for row in again} == loss
+    losses = []
+    for order in (("neutral", "constant", "cosine"), ("cosine", "constant", "neutral")):
+        with Store(tmp_path / f"{order[0]}.sqlite") as store:
+            best, _ = run_suite(suite, controllers(order), store, Workers(jobs=1), reference="neutral", progress=False)
+        losses.append({name: runs.loss for name, runs in best.runs.items()})
+    np.testing.assert_array_equal(losses[0]["neutral"], losses[0]["constant"])
+    for name, loss in losses[0].items():
+        np.testing.assert_array_equal(loss, losses[1][name])
 
 
 def test_as_many_methods_as_there_are_controllers_can_be_told_apart_in_the_picture():
     names = agents.names()
-    (panel,) = rate_figure([1e-3, 1e-2], {"a": {name: [2.0, 1.0] for name in names}}).axes
+    (panel,) = draw(rate_picture([1e-3, 1e-2], {"a": {name: [2.0, 1.0] for name in names}})).axes
     looks = {(line.get_color(), line.get_marker()) for line in panel.get_lines() if line.get_label() in names}
     assert len(looks) == len(names) > 7
-
-
-def test_ratios_are_paired_by_seed_and_say_who_diverged():
-    rows = [Row("a", "tuned", 0.3, seed, loss) for seed, loss in ((0, 1.0), (1, 4.0))]
-    rows += [Row("a", "x", 0.1, seed, loss) for seed, loss in ((0, 2.0), (1, 2.0))]
-    rows += [Row("a", "y", 0.1, 0, INF), Row("a", "y", 0.1, 1, 1.0)]
-    assert ratios(rows, "x") == {"a": {0.1: pytest.approx(1.0)}}
-    assert ratios(rows, "y") == {"a": {0.1: INF}}
-    assert ratios(rows, "y", "x") == {"a": {0.1: INF}}
-    assert np.isnan(ratios(rows, "x", "y")["a"][0.1])
-    assert format_comparison(rows).splitlines()[2:] == [
-        "| a | 1e-01 | 1.00 | diverged |",
-        "| **geometric mean** |  | **1.00** | **diverged** |",
-    ]
-    assert "| a | 1e-01 | – |" in format_comparison(rows, "y")

@@ -12,18 +12,17 @@ import torch
 
 import agents
 import optenv
-from agents.check import check_controller, observations
+from agents import GlobalAdaptiveSGD
+from agents.check import check_controller, observations, play
 from agents.cli import add_train
-from agents.evolution.flat import flatten
-from agents.garo import GlobalAdaptiveSGD
-from agents.garo import training as garo_training
-from agents.garo.policy import BASE_DECAY, make, untrained
-from agents.hindsight.trials import TRIALS
+from agents.policies.garo.controller import BASE_DECAY, GruController, gru_step, make, untrained
+from agents.training.garo import recipe as garo_training
+from agents.training.hindsight.trials import TRIALS
 from optenv import tasks
-from optenv.benchmark.run import make_trainer, run_controller
-from optenv.control.gated import EMITTED, GruController, gated
+from optenv.benchmark.run import run_controller
 from optenv.control.loop import ControlLoop
-from optenv.control.policy import PolicyFile
+from optenv.control.policy_file import PolicyFile
+from optenv.inner.trainer import make_trainer
 
 
 def wild(layerwise=False, seed=0):
@@ -59,10 +58,14 @@ def assert_same(a, b):
 def test_the_unit_is_that_of_torch():
     torch.manual_seed(0)
     cell = torch.nn.GRUCell(12, 8)
-    state = {"gru_input": cell.weight_ih, "gru_hidden": cell.weight_hh,
-             "gru_input_bias": cell.bias_ih, "gru_hidden_bias": cell.bias_hh}  # fmt: skip
+    state = {
+        "gru_input": cell.weight_ih,
+        "gru_hidden": cell.weight_hh,
+        "gru_input_bias": cell.bias_ih,
+        "gru_hidden_bias": cell.bias_hh,
+    }
     x, hidden = torch.randn(5, 12), torch.randn(5, 8)
-    own = gated({name: p.detach().numpy() for name, p in state.items()}, x.numpy(), hidden.numpy())
+    own = gru_step({name: p.detach().numpy() for name, p in state.items()}, x.numpy(), hidden.numpy())
     np.testing.assert_allclose(own, cell(x, hidden).detach().numpy(), atol=1e-6)  # float32
 
 
@@ -72,8 +75,10 @@ def test_the_policy_conforms(file, layerwise):
     check_controller(lambda: GruController(replace(file, settings={"layerwise": layerwise})))
 
 
-def test_an_untrained_policy_is_neutral_and_says_so():
-    assert make().neutral_untrained and not GruController(wild()).neutral_untrained
+def test_a_policy_says_that_it_is_neutral_where_it_acts_0_and_only_there():
+    seen = observations(np.random.default_rng(0), 2, 3)
+    for policy, neutral in ((make(), True), (GruController(wild()), False), (agents.load("garo"), False)):
+        assert policy.neutral_untrained == neutral == (not play(policy, seen).any())
 
 
 def test_emissions_stay_within_their_bounds_whatever_is_observed():
@@ -165,8 +170,12 @@ def test_what_it_emits_is_what_the_step_uses():
     used = []
 
     def note(base, *_):
-        used.append({n: [g[k] for g in base.param_groups] for n, k in
-                     (("lr_t", "lr"), ("mom_t", "momentum"), ("wd_t", "weight_decay"))})  # fmt: skip
+        used.append(
+            {
+                n: [g[k] for g in base.param_groups]
+                for n, k in (("lr_t", "lr"), ("mom_t", "momentum"), ("wd_t", "weight_decay"))
+            }
+        )
 
     optimizer.base.register_step_pre_hook(note)
     descend(model, x, y, optimizer, 12)
@@ -237,32 +246,40 @@ def test_a_network_of_another_kind_is_a_clear_error():
         GlobalAdaptiveSGD(model.parameters(), pretrained="ppo")
 
 
-def test_the_options_of_the_command_line_train_a_file_that_loads(tmp_path, monkeypatch):
+@pytest.fixture
+def tiny(monkeypatch):
+    """Settings of a training that takes seconds."""
     monkeypatch.setattr(garo_training, "IMITATED", 2)
-    monkeypatch.setattr("agents.garo.head_start.FITTING_STEPS", 5)
-    arguments = ["--agent", "garo", "--task", "quadratic:3", "--rollouts", "1", "--workers", "1", "--seed", "3",
-                 "--hindsight", "1"]  # fmt: skip
-    settings = garo_training.from_options(add_train(ArgumentParser()).parse_args(arguments))
-    assert settings.seed == 3 and settings.base == ("sgd", (("weight_decay", BASE_DECAY),))
-    settings = replace(settings, slots=1, pairs=4)
-    loaded = agents.load(garo_training.train(settings, tmp_path, progress=False))
-    assert isinstance(loaded, GruController) and loaded.interface.knobs == EMITTED
-    assert loaded.file.notes["generations"] == 1
-    assert garo_training.read_settings(tmp_path) == settings
+    monkeypatch.setattr(garo_training, "FITTING_STEPS", 60)
+    return garo_training.GaroSettings(tasks=("quadratic:3",), budgets=(40,), hindsight=1, workers=1)
 
 
-def test_a_training_interrupted_in_its_head_start_ends_as_an_uninterrupted_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(garo_training, "IMITATED", 1)
-    monkeypatch.setattr("agents.garo.head_start.FITTING_STEPS", 5)
-    settings = garo_training.GaroSettings(tasks=("quadratic:3",), budgets=(40,), generations=1, slots=1, pairs=4,
-                                          hindsight=1, workers=1)  # fmt: skip
-    whole = garo_training.train(settings, tmp_path / "whole", progress=False)
-    with pytest.raises(FileNotFoundError, match="expected a training to resume"):
-        garo_training.train(settings, tmp_path / "cut", resume=True, progress=False)
+def test_the_options_of_the_command_line_reach_the_training(tmp_path, tiny):
+    asked = ["--agent", "garo", "--task", "quadratic:3", "--workers", "1", "--seed", "3", "--hindsight", "1"]
+    settings = garo_training.from_options(add_train(ArgumentParser()).parse_args(asked))
+    assert settings == replace(tiny, seed=3, budgets=garo_training.GaroSettings.budgets)
+    assert settings.base == ("sgd", (("weight_decay", BASE_DECAY),))
+
+
+def test_a_trained_policy_raises_the_rate_at_first_and_momentum_as_its_teacher_does(tmp_path, tiny):
+    trained = agents.load(garo_training.train(tiny, tmp_path, progress=False))
+    loop = ControlLoop(trained.interface, np.full(1, 40.0), 1)
+    trained.reset(1, 1)
+    scale, momentum, decay = trained.act(loop.observe())[0, 0]
+    assert scale > 0.3 and momentum > 0.3 and abs(decay) < 0.5
+    assert garo_training.read_settings(tmp_path) == tiny
+
+
+def test_a_training_interrupted_in_its_trials_ends_as_an_uninterrupted_one(tmp_path, tiny):
+    whole = garo_training.train(tiny, tmp_path / "whole", progress=False)
+    with pytest.raises(FileNotFoundError, match="to resume from"):
+        garo_training.train(tiny, tmp_path / "cut", resume=True, progress=False)
     (tmp_path / "cut").mkdir()
-    shutil.copy(tmp_path / "whole" / TRIALS[0], tmp_path / "cut")
-    resumed = garo_training.train(settings, tmp_path / "cut", resume=True, progress=False)
-    assert np.array_equal(flatten(PolicyFile.read(whole)), flatten(PolicyFile.read(resumed)))
+    for name in ("settings.json", TRIALS[0]):
+        shutil.copy(tmp_path / "whole" / name, tmp_path / "cut")
+    resumed = garo_training.train(tiny, tmp_path / "cut", resume=True, progress=False)
+    one, other = (PolicyFile.read(path).tensors for path in (whole, resumed))
+    assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
 def test_what_ships_is_far_better_than_untrained_on_a_member_it_was_not_trained_on():

@@ -1,11 +1,25 @@
 """The teacher with hindsight: what it is fitted to, and that an interrupted collection is the uninterrupted one."""
 
+from functools import partial
+
 import numpy as np
 import torch
 
-from agents.curriculum import Curriculum
-from agents.hindsight.teacher import Follow, fit, interpolated
-from agents.hindsight.trials import GROUPS, OFFSETS, PEAKS, SEEDS, WATCHED, Trials, collect, joined, try_peaks
+from agents.training.curriculum import Curriculum
+from agents.training.hindsight.teacher import fit, interpolated
+from agents.training.hindsight.trials import (
+    GROUPS,
+    OFFSETS,
+    PEAKS,
+    SEEDS,
+    WATCHED,
+    Trials,
+    collect,
+    draw_and_try,
+    joined,
+    try_peaks,
+)
+from agents.training.imitation import warmup_linear
 from optenv.control.controller import Interface
 from optenv.control.features import FEATURE_NAMES
 
@@ -45,17 +59,17 @@ def test_the_teacher_finds_the_best_peak_from_what_tells_it():
         tried,
         np.ones((60, len(WATCHED)), np.float32),
     )
-    teacher = Follow(fit(trials, seed=0))
-    actions = teacher(views[:, 0, 0, 0].astype(np.float32))[:, 0]
+    seen = views[:, 0, 0, 0].astype(np.float32)
+    actions = warmup_linear(seen, fit(trials, seed=0).choose(seen))
     # At half of the budget the schedule stands at the peak less log 2, and this run at log 10.
     np.testing.assert_allclose(actions, np.clip(best[:, 0] - np.log(2.0) - np.log(10.0), -1.0, 1.0), atol=0.2)
 
 
 def test_an_interrupted_collection_ends_as_an_uninterrupted_one(tmp_path):
-    settings = {"workers": 1, "seed": (3,), "progress": False}
-    whole = collect(CURRICULUM, INTERFACE, tmp_path / "whole.npz", number=3, **settings)
-    collect(CURRICULUM, INTERFACE, tmp_path / "cut.npz", number=1, **settings)
-    resumed = collect(CURRICULUM, INTERFACE, tmp_path / "cut.npz", number=3, **settings)
+    trial, settings = partial(draw_and_try, CURRICULUM, INTERFACE, seed=(3,)), {"workers": 1, "progress": False}
+    whole = collect(trial, tmp_path / "whole.npz", number=3, **settings)
+    collect(trial, tmp_path / "cut.npz", number=1, **settings)
+    resumed = collect(trial, tmp_path / "cut.npz", number=3, **settings)
     np.testing.assert_array_equal(whole.regret, resumed.regret)
     np.testing.assert_array_equal(whole.views, resumed.views)
 

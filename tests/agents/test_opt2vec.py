@@ -10,13 +10,16 @@ import torch
 
 import agents
 import optenv
+from agents import LightweightOpt2VecOptimizer
 from agents.check import check_controller, observations
-from agents.opt2vec import LightweightOpt2VecOptimizer
-from agents.opt2vec.policy import Architecture, make
+from agents.policies.loading import PRETRAINED
+from agents.policies.networks import ACTIVATIONS
+from agents.policies.opt2vec.architecture import Architecture, make
+from agents.policies.opt2vec.controller import EXTENDED, Window, WindowedMlpController
+from agents.policies.opt2vec.torch_twin import WindowedMlpTwin
 from optenv.control.controller import Interface
-from optenv.control.features import FEATURE_NAMES
-from optenv.control.history import EXTENDED, History, HistoryController
-from optenv.control.policy import ACTIVATIONS, PolicyFile
+from optenv.control.features import FEATURE_NAMES, bounds
+from optenv.control.policy_file import PolicyFile
 
 PROGRESS = FEATURE_NAMES.index("progress")
 
@@ -27,7 +30,7 @@ def trained(seed=0, scale=0.3, **architecture):
     tensors = dict(policy.file.tensors)
     for name in ("head_weight", "head_bias"):
         tensors[name] = (scale * generator.normal(size=tensors[name].shape)).astype(np.float32)
-    return HistoryController(PolicyFile(policy.kind, policy.interface, tensors, policy.file.settings))
+    return WindowedMlpController(PolicyFile(policy.kind, policy.interface, tensors, policy.file.settings))
 
 
 def seen(steps, runs=2, groups=3, seed=0):
@@ -47,7 +50,7 @@ def test_the_untrained_policy_is_neutral_and_the_shipped_one_is_not():
 
 @pytest.mark.parametrize("length", [1, 4, 16])
 def test_the_window_holds_the_last_observations_oldest_first_also_after_it_is_full(length):
-    history, views = History(2, 3, length, extended=False), seen(2 * length + 3)
+    history, views = Window(2, 3, length, extended=False), seen(2 * length + 3)
     for t, view in enumerate(views):
         row = history.append(view).reshape(2, 3, length, -1)
         expected = np.concatenate([np.zeros((length, *view.shape), np.float32), views[: t + 1]])[-length:]
@@ -62,19 +65,19 @@ def view(**features):
 
 
 def derived(first, second):
-    history = History(1, 1, 4, extended=True)
+    history = Window(1, 1, 4, extended=True)
     history.append(first)
     history.append(second)
-    return dict(zip(EXTENDED, history.window[0, 0, -1, len(FEATURE_NAMES) :], strict=True))
+    return dict(zip(EXTENDED, history.values[0, 0, -1, len(FEATURE_NAMES) :], strict=True))
 
 
 def test_travel_sums_the_displacements_over_the_weights_norm():
-    history = History(1, 1, 4, extended=True)
+    history = Window(1, 1, 4, extended=True)
     history.append(view())
     for _ in range(9):
         history.append(view(update_ratio=0.5))  # a tenth of the weights' norm each
     assert history.travel[0, 0] == pytest.approx(0.9, rel=1e-5)
-    assert history.window[0, 0, -1, 12] == pytest.approx(1 + 0.5 * np.log10(0.91), abs=1e-5)
+    assert history.values[0, 0, -1, 12] == pytest.approx(1 + 0.5 * np.log10(0.91), abs=1e-5)
 
 
 @pytest.mark.parametrize(("cosine", "expected"), [(1.0, -1.0), (0.0, 0.0), (-1.0, 4.0)])
@@ -87,10 +90,9 @@ def test_curvature_is_the_change_of_the_improvement():
 
 
 def test_extended_features_are_finite_at_every_bound():
-    from agents.check import HIGH, LOW
-
-    history = History(1, 1, 2, extended=True)
-    for row in (LOW, HIGH, LOW, LOW, HIGH, HIGH):
+    low, high = bounds(1)
+    history = Window(1, 1, 2, extended=True)
+    for row in (low, high, low, low, high, high):
         assert np.isfinite(history.append(row[None, None])).all()
 
 
@@ -120,7 +122,7 @@ def test_a_window_of_another_length_is_refused():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"tensors": {"weight0": np.zeros((2, 2), np.float32)}}, "shapes"),
+        ({"tensors": {"weight0": np.zeros((2, 2), np.float32)}}, "expected 'weight0' of shape .32, 240."),
         ({"settings": {"activation": "geluu"}}, "Did you mean 'gelu'"),
         ({"settings": {"history_length": 0}}, "history_length"),
     ],
@@ -134,7 +136,7 @@ def test_a_damaged_file_is_refused(tmp_path, change, message):
 
 
 def test_the_shipped_file_is_small_and_has_the_default_architecture():
-    assert (agents.registry.PRETRAINED / "opt2vec.safetensors").stat().st_size < 60_000
+    assert (PRETRAINED / "opt2vec.safetensors").stat().st_size < 60_000
     assert Architecture.of(agents.load("opt2vec").file) == Architecture()
 
 
@@ -213,7 +215,7 @@ def test_the_seed_draws_the_encoder():
 def test_decisions_come_every_few_steps_and_the_budget_is_observed():
     assert train(steps=41)[1].steps_per_action == 20 and len(train(steps=41)[1].history) == 3
     _, optimizer = train(steps=40, total_steps=80)
-    assert optimizer.steps_per_action == 2 and optimizer.controller.history.window[0, 0, -1, PROGRESS] > 0.4
+    assert optimizer.steps_per_action == 2 and optimizer.controller.window.values[0, 0, -1, PROGRESS] > 0.4
     assert train(steps=1, steps_per_action=7)[1].steps_per_action == 7
 
 
@@ -284,13 +286,10 @@ def test_parameter_groups_may_be_dictionaries_of_generators_and_stay_the_users()
 
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
 def test_numpy_and_torch_networks_agree(activation):
-    from agents.opt2vec.network import actions
-
     policy = trained(activation=activation)
     inputs = np.random.default_rng(0).normal(size=(7, Architecture().inputs)).astype(np.float32)
-    policy.history.append = lambda _: inputs[None]
-    tensors = {name: torch.as_tensor(value) for name, value in policy.file.tensors.items()}
-    expected = actions(tensors, activation, torch.as_tensor(inputs)).numpy()
+    policy.window.append = lambda _: inputs[None]
+    expected = WindowedMlpTwin(policy.file)(torch.as_tensor(inputs)).detach().numpy()
     assert np.allclose(policy.act(None)[0], expected, atol=2e-5)  # sums in single precision, in another order
 
 
@@ -309,8 +308,8 @@ def test_its_step_takes_at_most_half_as_long_again_as_adams():
         call()
         return time.process_time() - begun
 
-    adam = stepper(torch.optim.Adam)
-    own = stepper(lambda p: LightweightOpt2VecOptimizer(p, pretrained="opt2vec"), loss=torch.tensor(1.0))
+    adam, budget = stepper(torch.optim.Adam), {"pretrained": "opt2vec", "total_steps": 2000, "steps_per_action": 10}
+    own = stepper(lambda p: LightweightOpt2VecOptimizer(p, **budget), loss=torch.tensor(1.0))
     adam(), own()
     assert np.median([seconds(own) / seconds(adam) for _ in range(9)]) < 2.4
 

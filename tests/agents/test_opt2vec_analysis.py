@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import agents
-from agents.opt2vec.analysis import PROJECTIONS, collect, embedding_figure, project
-from agents.opt2vec.meta import members
-from agents.opt2vec.sweep import SPACE, Effort, development, sweep
+from agents.training.curriculum import members
+from agents.training.opt2vec.embeddings import PROJECTIONS, collect, embedding_figure, project
+from agents.training.opt2vec.sweep import SPACE, Effort, development, sweep
 
 
 @pytest.fixture(scope="module")

@@ -7,23 +7,24 @@ import numpy as np
 import pytest
 import torch
 
+from agents import EfficientMetaLearningTrainer
 from agents.cli import main
-from agents.opt2vec import EfficientMetaLearningTrainer
-from agents.opt2vec.head_start import imitate, teacher
-from agents.opt2vec.meta import members, tempered
-from agents.opt2vec.policy import INTERFACE, make
-from agents.opt2vec.training import CHECKPOINT, CONTROLLER, Opt2VecSettings, read_settings, train
-from agents.opt2vec.unroll import action_gradients, differentiable_steps, unroll
+from agents.policies.opt2vec.architecture import INTERFACE, make
+from agents.policies.opt2vec.controller import WindowedMlpController
+from agents.training.curriculum import members
+from agents.training.opt2vec.meta_trainer import tempered
+from agents.training.opt2vec.recipe import CHECKPOINT, CONTROLLER, Opt2VecSettings, read_settings, train
+from agents.training.opt2vec.teacher import WindowTeacher, imitate_schedule
+from agents.training.opt2vec.unroll import action_gradients, differentiable_steps, unroll
 from optenv import tasks
-from optenv.benchmark.run import make_trainer
-from optenv.control.history import HistoryController
-from optenv.control.policy import PolicyFile
+from optenv.control.policy_file import PolicyFile
+from optenv.inner.trainer import make_trainer
 
 SHORT = replace(INTERFACE, decisions=6)
 SHAPE = {"embedding_dim": 8, "history_length": 4, "hidden": 8}
 
 
-class Scripted(HistoryController):
+class Scripted(WindowedMlpController):
     """Acts as it is told to."""
 
     def play(self, script):
@@ -46,13 +47,13 @@ def test_the_differentiable_steps_are_those_of_the_trainer(name, optimizer):
     trainer, rates = make_trainer(tasks.get(name), optimizer), np.array([1e-3, 1e-2])
     script = np.random.default_rng(0).uniform(-0.5, 0.5, (6, 2, trainer.num_groups, 2))
     runs = unroll(trainer, scripted().play(script), np.arange(2), rates, 18)
-    begun = runs.begun[3]
-    start = [begun.params, *begun.slots.values()]
+    before = runs.before[3]
+    start = [before.params, *before.slots.values()]
     for tensor in start:
         tensor.requires_grad_()
     positions = torch.as_tensor(runs.positions[3], dtype=torch.float32)
-    end = differentiable_steps(trainer, begun, start, positions, runs.steps[3], rates, SHORT.knobs)
-    expected = [runs.begun[4].params, *runs.begun[4].slots.values()]
+    end = differentiable_steps(trainer, before, start, positions, runs.steps[3], rates, SHORT.knobs)
+    expected = [runs.before[4].params, *runs.before[4].slots.values()]
     for mine, theirs in zip(end, expected, strict=True):
         assert torch.allclose(mine, theirs, rtol=1e-4, atol=1e-6)
 
@@ -79,10 +80,14 @@ def test_a_run_is_touched_by_its_own_decisions_alone():
     trainer = make_trainer(tasks.get("quadratic:3"), "adam")
     script = np.full((6, 2, trainer.num_groups, 2), 0.1)
     alone, both = (
-        action_gradients(trainer, unroll(trainer, scripted().play(script[:, :n]), np.arange(n), np.full(n, 1e-3), 12),
-                         np.full(n, 1e-3), SHORT.knobs)
+        action_gradients(
+            trainer,
+            unroll(trainer, scripted().play(script[:, :n]), np.arange(n), np.full(n, 1e-3), 12),
+            np.full(n, 1e-3),
+            SHORT.knobs,
+        )
         for n in (1, 2)
-    )  # fmt: skip
+    )
     assert np.allclose(alone[:, 0], both[:, 0], rtol=1e-3, atol=1e-5)
 
 
@@ -116,8 +121,14 @@ def test_meta_training_lowers_the_meta_loss_on_unseen_tasks_by_more_than_noise(s
 
 def test_options_of_the_trainer_do_something():
     default = meta_trainer(1).policy.file.tensors["head_weight"]
-    for options in ({"runs_per_task": 1}, {"optimizer": "adamw"}, {"unknown_budgets": 1.0}, {"seed": 1},
-                    {"learning_rate": 1e-4}, {"radius": 1e-3}):  # fmt: skip
+    for options in (
+        {"runs_per_task": 1},
+        {"optimizer": "adamw"},
+        {"hidden_budget_share": 1.0},
+        {"seed": 1},
+        {"learning_rate": 1e-4},
+        {"radius": 1e-3},
+    ):
         assert not np.array_equal(meta_trainer(1, **options).policy.file.tensors["head_weight"], default)
     plain = replace(INTERFACE, first_update=None, decisions=4)
     losses = [
@@ -131,8 +142,8 @@ def test_options_of_the_trainer_do_something():
 
 def test_the_published_call_runs_on_the_train_split_with_its_default_architecture():
     trainer = EfficientMetaLearningTrainer(device="cpu", embedding_dim=16)
-    families = [name for name in tasks.names("train") if isinstance(tasks.get(name), tasks.Family)]
-    assert not set(members()) & {"quadratic:14", "quadratic:15"} and len(members()) >= 14 * len(families)
+    assert {name.partition(":")[0] for name in members()} == set(tasks.synthetic.NAMES)
+    assert not set(members()) & {"quadratic:14", "quadratic:15"} and len(members()) == 14 * len(tasks.synthetic.NAMES)
     assert trainer.policy.neutral_untrained
     losses = EfficientMetaLearningTrainer(device="cpu", task_names=["quadratic:0"], runs_per_task=1).meta_train(
         num_meta_steps=1, num_tasks_per_step=1, inner_steps=1, progress=False
@@ -143,32 +154,45 @@ def test_the_published_call_runs_on_the_train_split_with_its_default_architectur
 def test_a_diverged_run_leaves_the_policy_finite():
     policy = make(interface=SHORT, **SHAPE)
     tensors = {**policy.file.tensors, "head_bias": np.array([20.0, 0.0], np.float32)}  # the rate rises e-fold each time
-    wild = HistoryController(PolicyFile(policy.kind, replace(SHORT, first_update=0.9), tensors, policy.file.settings))
+    wild = WindowedMlpController(
+        PolicyFile(policy.kind, replace(SHORT, first_update=0.9), tensors, policy.file.settings)
+    )
     trainer = EfficientMetaLearningTrainer(policy=wild, task_names=["teacher_student:1"])
     trainer.meta_train(2, num_tasks_per_step=1, inner_steps=4, progress=False)
     assert all(np.isfinite(tensor).all() for tensor in trainer.policy.file.tensors.values())
 
 
 def test_the_teacher_rises_then_falls_and_stays_up_where_the_budget_is_unknown():
-    x = np.zeros((1, 1, 12), np.float32)
+    teacher, x = WindowTeacher(make(**SHAPE).file, np.random.default_rng(0)), np.zeros((1, 1, 12), np.float32)
+    teacher.reset(1, 1)
     x[..., 0] = -1.0
-    assert teacher(x, 40, 2)[0, 0].tolist() == [1.0, 0.0]
+    assert teacher.demonstrate(x)[1][0, 0].tolist() == [1.0, 0.0]
     x[..., 11] = 2.0 / np.log(10.0)
-    assert abs(teacher(x, 40, 2)[0, 0, 0]) < 1e-6
+    assert abs(teacher.demonstrate(x)[1][0, 0, 0]) < 1e-6
     x[..., 0] = 0.5
-    assert teacher(x, 40, 1)[0, 0, 0] == pytest.approx(3.0 + np.log(0.5) - 2.0, abs=1e-6)
+    window, wanted, actions = teacher.demonstrate(x)
+    assert wanted[0, 0, 0] == pytest.approx(3.0 + np.log(0.5) - 2.0, abs=1e-6)
+    assert window[0, 0].reshape(4, -1)[-1, 0] == 0.5 and 0.0 < abs(actions - wanted).max() <= 2.0
 
 
 def test_the_head_start_acts_as_the_teacher():
-    policy = imitate(make(interface=SHORT, **SHAPE), ["quadratic:0", "quadratic:1"], seed=0, fitting_steps=300)
+    policy = imitate_schedule(make(interface=SHORT, **SHAPE), ["quadratic:0", "quadratic:1"], seed=0, fitting_steps=300)
     assert policy.file.notes["imitation_error"] < 0.03
     with pytest.raises(ValueError, match="relative control"):
-        imitate(make(interface=replace(SHORT, control="absolute", first_update=None)), ["quadratic:0"], seed=0)
+        imitate_schedule(make(interface=replace(SHORT, control="absolute", first_update=None)), ["quadratic:0"], seed=0)
 
 
-TINY = Opt2VecSettings(tasks=("quadratic:0", "quadratic:1"), meta_steps=3, tasks_per_step=1, runs_per_task=1,
-                       inner_steps=(1,), imitated_inner_steps=(1,), fitting_steps=20, checkpoint_every=1,
-                       **SHAPE)  # fmt: skip
+TINY = Opt2VecSettings(
+    tasks=("quadratic:0", "quadratic:1"),
+    meta_steps=3,
+    tasks_per_step=1,
+    runs_per_task=1,
+    inner_steps=(1,),
+    imitated_inner_steps=(1,),
+    fitting_steps=20,
+    checkpoint_every=1,
+    **SHAPE,
+)
 
 
 def test_an_interrupted_training_resumes_to_the_same_file(tmp_path, monkeypatch):
@@ -203,8 +227,7 @@ def plain(settings):
 
 
 def test_the_command_line_trains_it_and_resumes_it(tmp_path, monkeypatch):
-    from agents import report
-    from agents.opt2vec import training
+    from agents.training.opt2vec import recipe as training
 
     trained = []
 
@@ -216,8 +239,7 @@ def test_the_command_line_trains_it_and_resumes_it(tmp_path, monkeypatch):
         return folder / CONTROLLER
 
     monkeypatch.setattr(training, "train", recorded)
-    monkeypatch.setattr(report, "evaluate", lambda *arguments, **options: [])
-    monkeypatch.setattr(report, "write_report", lambda *arguments, **options: "")
+    monkeypatch.setattr("agents.cli._compared", lambda *arguments: "the report")
     asked = ["train", "--agent", "opt2vec", "--task", "quadratic:0", "--rollouts", "2", "--out", str(tmp_path / "run")]
     assert main(asked) == 0 and main(["train", "--resume", str(tmp_path / "run")]) == 0
     expected = plain(Opt2VecSettings(tasks=("quadratic:0",), meta_steps=2))

@@ -6,14 +6,17 @@ import torch
 
 import agents
 import optenv
+from agents import OptBrain
 from agents.check import check_controller, observations, play
-from agents.optbrain import OptBrain, OptBrainController
-from agents.optbrain.bound import CAP
+from agents.policies.optbrain.brain import PATIENCE
+from agents.policies.optbrain.controller import OptBrainController
+from agents.policies.optbrain.credit import CAP
 from optenv import tasks
-from optenv.benchmark.run import constant, make_trainer, run_controller, run_schedule
+from optenv.benchmark.run import constant, run_controller, run_schedule
 from optenv.control.features import FEATURE_NAMES
 from optenv.control.guard import authority_of
 from optenv.control.knobs import KNOBS
+from optenv.inner.trainer import make_trainer
 
 RATE = 5e-3  # a tenth of what is best for this task in 400 steps
 
@@ -59,7 +62,7 @@ def test_it_learns_in_a_run_without_any_reward_and_begins_the_next_one_neutral()
     controller, seen = OptBrainController(), observations(np.random.default_rng(0), 2, 3, 20)
     seen[..., FEATURE_NAMES.index("update_ratio")] = 0.0  # a hundredth of the weights, which is not bounded
     first = play(controller, seen)
-    assert not first[:6].any() and first.any()
+    assert not first[:PATIENCE].any() and first.any()
     assert np.array_equal(play(controller, seen), first)
 
 
@@ -136,3 +139,13 @@ def test_it_learns_from_the_rewards_of_the_environment():
         controller.learn(reward, ended)
     actions = controller.act(env.group_observation())
     assert np.isfinite(actions).all() and actions.any()
+
+
+def test_without_a_budget_descent_lowers_rates_to_seven_tenths_at_most():
+    controller = OptBrainController()
+    controller.reset(1, 2)
+    observation = np.zeros((1, 2, len(FEATURE_NAMES)), np.float32)
+    observation[..., [FEATURE_NAMES.index("progress"), FEATURE_NAMES.index("descent")]] = -1.0
+    observation[..., FEATURE_NAMES.index("update_ratio")] = -5.0
+    scales = [KNOBS["scale"].absolute(controller.act(observation)[..., 0]) for _ in range(100)]
+    np.testing.assert_allclose(scales[-1], 0.7, rtol=1e-6)

@@ -59,7 +59,7 @@ def test_the_picture_lies_beside_the_trace_or_where_it_is_wanted(trace, tmp_path
 
 def test_a_training_s_curves_are_drawn_from_its_logs(tmp_path):
     tensorboard = pytest.importorskip("torch.utils.tensorboard")
-    from agents.plot_training import read_scalars
+    from agents.plot import read_scalars
 
     for log, steps in (("log_0", (0, 1, 2)), ("log_1", (2, 3))):  # resumed after step 1
         with tensorboard.SummaryWriter(tmp_path / log) as writer:
@@ -76,7 +76,7 @@ def test_a_training_s_curves_are_drawn_from_its_logs(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("missing.jsonl", "No such file"),
+        ("missing.jsonl", "there is none"),
         ("short.jsonl", "expected a trace of at least two decisions; received 1"),
         ("folder", "expected a trace (.jsonl), or a training with TensorBoard logs"),
     ],
@@ -87,3 +87,17 @@ def test_what_cannot_be_drawn_is_one_line_and_exit_status_2(tmp_path, capsys, na
     assert main(["plot", str(tmp_path / name)]) == 2
     complaint = capsys.readouterr().err
     assert message in complaint and complaint.count("\n") == 1
+
+
+def test_a_page_on_a_run_holds_its_numbers_its_groups_and_its_picture(trace, capsys):
+    assert main(["plot", str(trace), "--html"]) == 0
+    page = trace.with_suffix(".html").read_text()
+    assert capsys.readouterr().out == f"The page is in {trace.with_suffix('.html')}.\n"
+    for said in ("first", "second", "<dt>last loss</dt><dd>1</dd>", "0.1, 0.1, 0.2, 0.2", "data:image/png;base64,"):
+        assert said in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_a_page_is_of_a_trace(tmp_path, capsys):
+    assert main(["plot", str(tmp_path), "--html"]) == 2
+    assert "expected a trace (.jsonl) for a page; received a folder" in capsys.readouterr().err

@@ -6,9 +6,10 @@ import torch
 from torch.optim import lr_scheduler
 
 import agents
-from agents.schedules import SCHEDULES, scale_action
+from agents.benchmark import controllers
+from agents.rules.schedules import SCHEDULES, scale_action
 from optenv import tasks
-from optenv.benchmark.compare import compare
+from optenv.benchmark.cells import plan
 from optenv.benchmark.suites import Case, Suite
 from optenv.control.features import FEATURE_NAMES
 from optenv.control.knobs import KNOBS
@@ -123,15 +124,13 @@ def test_reduce_on_plateau_refuses_what_does_not_reduce(options):
 
 
 def test_the_best_static_multiplier_is_fitted_and_beats_neutral_from_a_low_rate():
-    case = Case("quadratic:0", 60)
-    suite = Suite("one", (case,), rates=(1e-3,), num_seeds=2)
-    rows = compare(case, {name: agents.make(name) for name in ("neutral", "best_static")}, suite)
-    loss = {(row.method, row.seed): row.loss for row in rows}
-    assert all(loss["best_static", seed] < loss["neutral", seed] for seed in range(2))
+    suite = Suite("one", (Case("quadratic:0", 60),), rates=(1e-3,), num_seeds=2)
+    neutral, best = (cell.run() for cell in plan(suite, controllers(["neutral", "best_static"]))[::-1])
+    assert best["seeds"] == [0, 1] and (np.array(best["loss"]) < np.array(neutral["loss"])).all()
 
 
 def test_fitting_leaves_the_controller_as_it_was():
-    from optenv.benchmark.run import make_trainer
+    from optenv.inner.trainer import make_trainer
 
     untouched = agents.make("best_static")
     fitted = untouched.fit(make_trainer(tasks.get("quadratic:0")), 1e-3, 40)

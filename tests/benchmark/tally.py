@@ -32,6 +32,9 @@ class Tally:
     def key(self):
         return f"cell {self.index}"
 
+    def check(self, result):
+        pass
+
     def run(self):
         file = Path(self.folder) / f"{self.index}.runs"
         with file.open("a") as runs:

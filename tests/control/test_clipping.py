@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from optenv import tasks
-from optenv.benchmark.run import make_trainer
 from optenv.control.clipping import CLIP_DECAY, clip_factor, decayed_reference
+from optenv.inner.trainer import make_trainer
 
 
 def test_a_clip_of_one_or_more_never_clips_however_small_its_reference():

@@ -52,7 +52,10 @@ def assert_same(first, second):
 
 
 def assert_in_bounds(seen):
-    low, high = (np.array([getattr(f, side) for f in FEATURES.values()], np.float32) for side in ("low", "high"))
+    low, high = (
+        np.array([getattr(f, side) for f in map(FEATURES.__getitem__, FEATURE_NAMES)], np.float32)
+        for side in ("low", "high")
+    )
     assert seen.dtype == np.float32
     assert np.isfinite(seen).all()
     assert ((low <= seen) & (seen <= high)).all()

@@ -9,13 +9,14 @@ from hypothesis.extra.numpy import arrays
 import agents
 from agents.check import check_controller
 from optenv import tasks
-from optenv.benchmark.run import constant, make_trainer, run_controller, run_schedule
+from optenv.benchmark.run import constant, run_controller, run_schedule
 from optenv.control import guard
 from optenv.control.controller import Controller, Interface, Neutral
 from optenv.control.features import FEATURE_NAMES
 from optenv.control.guard import Guard, authority_of
 from optenv.control.knobs import CONTROLS
 from optenv.control.loop import ControlLoop
+from optenv.inner.trainer import make_trainer
 
 KNOBS = ("scale", "clip", "dampen")
 every_control = pytest.mark.parametrize("control", CONTROLS)
@@ -77,7 +78,7 @@ def test_the_shipped_policy_runs_the_same_under_a_guard_where_nothing_goes_wrong
 
     trainer = make_trainer(tasks.get("synthetic_regression").member(14))
     seeds, rates = np.arange(3), np.array([1e-4, 1e-3, 1e-2])
-    alone = run_controller(trainer, agents.load("ppo"), seeds, rates, 80)
+    alone = run_controller(trainer, agents.load("ppo"), seeds, rates, 80, guard=False)
     under = run_controller(trainer, Watched(agents.load("ppo")), seeds, rates, 80)
     untroubled = np.min(least, axis=0) == 1.0
     assert untroubled.any()
@@ -232,8 +233,12 @@ def test_a_guarded_controller_conforms():
     check_controller(lambda: Guard(agents.load("adaptive")))
 
 
-ADVERSARIES = {"random": lambda t: np.random.default_rng(t).uniform(-1.0, 1.0, 3), "maximal": 1.0, "minimal": -1.0,
-               "sign-flipping": lambda t: (-1.0) ** t}  # fmt: skip
+ADVERSARIES = {
+    "random": lambda t: np.random.default_rng(t).uniform(-1.0, 1.0, 3),
+    "maximal": 1.0,
+    "minimal": -1.0,
+    "sign-flipping": lambda t: (-1.0) ** t,
+}
 
 
 @pytest.fixture(scope="module")
@@ -245,14 +250,14 @@ def steep():
 
 def test_without_a_guard_random_control_breaks_runs_of_sgd(steep):
     assert np.isfinite(run_schedule(steep[0], constant, *steep[1:]).loss).all()
-    loss = run_controller(steep[0], Told(ADVERSARIES["random"], "relative"), *steep[1:]).loss
+    loss = run_controller(steep[0], Told(ADVERSARIES["random"], "relative"), *steep[1:], guard=False).loss
     assert not np.isfinite(loss).any()
 
 
 @every_control
 @pytest.mark.parametrize("action", ADVERSARIES.values(), ids=ADVERSARIES)
 def test_under_a_guard_no_adversary_does(steep, control, action):
-    loss = run_controller(steep[0], Guard(Told(action, control)), *steep[1:]).loss
+    loss = run_controller(steep[0], Told(action, control), *steep[1:]).loss
     assert np.isfinite(loss).all()
 
 
@@ -272,5 +277,5 @@ def test_random_control_under_a_guard_is_hardly_worse_than_none():
     seeds, rates = np.arange(3), np.full(3, 0.01)
     base = run_schedule(trainer, constant, seeds, rates, 80).loss
     rng = np.random.default_rng(0)
-    wild = run_controller(trainer, Guard(Told(lambda t: rng.uniform(-1, 1, 3))), seeds, rates, 80).loss
+    wild = run_controller(trainer, Told(lambda t: rng.uniform(-1, 1, 3)), seeds, rates, 80).loss
     assert np.exp(np.log(wild / base).mean()) < 1.1

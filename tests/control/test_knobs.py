@@ -5,15 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optenv.control.knobs import KNOBS, check_control, check_knobs, shifted
+from optenv.control.knobs import KNOBS, RATE, check_control, check_knobs
 
 every_knob = pytest.mark.parametrize("knob", KNOBS.values(), ids=KNOBS)
-OPTIONAL = [name for name, knob in KNOBS.items() if knob.neutral is None]
+OPTIONAL = [name for name, knob in KNOBS.items() if knob.moves not in ((), RATE)]
 actions = st.floats(-1.0, 1.0)
-
-
-def neutral(knob):
-    return 0.0 if knob.neutral is None else knob.neutral  # of an optional knob, the shift from the base value
 
 
 @every_knob
@@ -40,9 +36,9 @@ def test_every_relative_value_is_positive_or_in_range_and_finite(knob, share):
 
 @every_knob
 def test_an_action_of_zero_is_exactly_neutral(knob):
-    assert knob.absolute(np.zeros(3)).tolist() == [neutral(knob)] * 3
-    assert knob.relative(np.zeros(3)).tolist() == [neutral(knob)] * 3
-    assert knob.absolute(np.array(-0.0)) == neutral(knob)
+    assert knob.absolute(np.zeros(3)).tolist() == [knob.neutral] * 3
+    assert knob.relative(np.zeros(3)).tolist() == [knob.neutral] * 3
+    assert knob.absolute(np.array(-0.0)) == knob.neutral
 
 
 @every_knob
@@ -64,13 +60,20 @@ def test_relative_steps_reach_every_position_and_neutral_is_among_them(knob):
 
 @pytest.mark.parametrize("name", OPTIONAL)
 @given(base=st.floats(0.0, 0.99999), shift=st.floats(-1.0, 1.0))
-def test_optional_knobs_move_the_base_value_both_ways_and_stay_valid(name, base, shift):
-    assert shifted(name, base, np.zeros(1))[0] == base
-    value = float(shifted(name, base, np.array(shift)))
+def test_optional_knobs_move_the_base_value_their_way_and_stay_valid(name, base, shift):
+    knob = KNOBS[name]
+    assert knob.move(base, knob.absolute(np.zeros(1)))[0] == base
+    value = float(knob.move(base, knob.absolute(np.array(shift))))
     assert value >= 0.0
     rounding = 1e-12
     assert (value - base) * shift >= -rounding
     assert name == "weight_decay" or value < 1.0
+
+
+def test_a_cap_on_the_decay_of_squares_lowers_a_longer_memory_and_leaves_a_shorter_one():
+    cap = KNOBS["second_moment"]
+    assert [float(cap.move(beta2, cap.absolute(np.array(-1.0)))) for beta2 in (0.95, 0.99, 0.999)] == [0.95, 0.99, 0.99]
+    assert float(cap.move(0.999, cap.absolute(np.array(1.0)))) == 0.999
 
 
 @pytest.mark.parametrize(

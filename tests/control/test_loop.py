@@ -25,7 +25,7 @@ def test_zero_actions_are_exactly_neutral_however_many(control):
     for _ in range(5):
         values = loop.apply(np.zeros((N, G, K)))
     for name, knob in KNOBS.items():
-        assert (values[name] == (0.0 if knob.neutral is None else knob.neutral)).all()
+        assert (values[name] == knob.neutral).all()
 
 
 @every_control
@@ -52,7 +52,7 @@ def test_relative_actions_add_up_and_absolute_ones_do_not():
 @pytest.mark.parametrize(
     ("action", "message"),
     [
-        (np.zeros((N, G)), r"action: expected shape \[runs, groups, knobs\] = \(2, 3, 6\); received \(2, 3\)"),
+        (np.zeros((N, G)), r"action: expected shape \[runs, groups, knobs\] = \(2, 3, 7\); received \(2, 3\)"),
         (np.full((N, G, K), np.nan), r"action: expected numbers in \[-1, 1\]; received NaN"),
     ],
 )
@@ -87,15 +87,18 @@ def test_replacing_one_run_leaves_the_others():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"features": FEATURE_NAMES[:-1]}, "features: this version observes .*; received"),
-        ({"features": FEATURE_NAMES[::-1]}, "features: this version observes"),
+        ({"features": ("progres", "descent")}, "unknown feature 'progres'.*Did you mean 'progress'"),
+        ({"features": FEATURE_NAMES[::-1]}, "features: expected each name once, those of the run before those of each"),
+        ({"features": ("descent", "descent")}, "features: expected each name once.*received descent, descent"),
+        ({"features": ("progress",)}, "features: .*of which at least one; received progress"),
+        ({"features": "progress"}, "features: expected a sequence of names; received 'progress'"),
         ({"knobs": ("clp",)}, "unknown knob 'clp'.*Did you mean 'clip'"),
         ({"control": "rel"}, "unknown control 'rel'; expected one of absolute, relative"),
         ({"control": "relative", "first_update": 0.0}, "first_update: expected a ratio between 0 and 1, or None"),
         ({"control": "relative", "first_update": float("nan")}, "first_update: expected a ratio between 0 and 1"),
         ({"first_update": 0.1}, "first_update: expected relative control of the knob 'scale'"),
         ({"control": "relative", "knobs": ("clip",), "first_update": 0.1}, "first_update: expected relative control"),
-        ({"decisions": 0}, "decisions: expected a positive number; received 0"),
+        ({"decisions": 0}, "decisions: expected a whole number from 1 to 1000000; received 0"),
     ],
 )
 def test_an_interface_that_no_host_offers_is_one_clear_error(settings, message):

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from agents.policies.feed_forward.controller import MlpController
+from agents.policies.loading import KINDS, load_policy
 from optenv.control.controller import Interface
 from optenv.control.features import FEATURE_NAMES
-from optenv.control.loading import KINDS, load_policy
-from optenv.control.policy import FORMAT, VERSION, MlpController, PolicyFile
+from optenv.control.policy_file import FORMAT, VERSION, PolicyFile
 
 F, H = len(FEATURE_NAMES), 4
 INTERFACE = Interface(knobs=("scale", "clip"), control="relative", first_update=0.01)
@@ -82,25 +83,25 @@ def test_a_truncated_file_is_refused_wherever_it_was_cut(path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": None}, f"expected a controller file with format '{FORMAT}'; received None"),
-        ({"format": "another"}, f"expected a controller file with format '{FORMAT}'; received 'another'"),
+        ({"format": None}, f"expected format '{FORMAT}'; received None"),
+        ({"format": "another"}, f"expected format '{FORMAT}'; received 'another'"),
         ({"version": str(VERSION + 1)}, f"expected file version {VERSION} or older; received '{VERSION + 1}'"),
         ({"version": None}, f"expected file version {VERSION} or older"),
         ({"version": "new"}, f"expected file version {VERSION} or older; received 'new'"),
         ({"kind": "mpl"}, "unknown kind of controller 'mpl'.*Did you mean 'mlp'"),
         ({"interface": interface(knobs=["scale", "warp"])}, "unknown knob 'warp'"),
-        ({"interface": interface(features=["loss"])}, "this version observes .*; received loss"),
+        ({"interface": interface(features=["los", "descent"])}, "unknown feature 'los'"),
         ({"interface": interface(control="sideways")}, "unknown control 'sideways'"),
-        ({"interface": interface(speed=3)}, "made for another interface or damaged.*speed"),
-        ({"interface": interface(decisions="many")}, "made for another interface or damaged"),
-        ({"interface": "{"}, "made for another interface or damaged"),
-        ({"interface": "[]"}, "made for another interface or damaged"),
-        ({"interface": None}, "made for another interface or damaged"),
+        ({"interface": interface(speed=3)}, "unexpected keyword argument 'speed'"),
+        ({"interface": interface(decisions="many")}, "decisions: expected a whole number from 1 .*; received 'many'"),
+        ({"interface": "{"}, "controller.safetensors: expected a controller file .*; expected JSON"),
+        ({"interface": "[]"}, "expected an object by name; received list"),
+        ({"interface": None}, "'interface' is missing"),
         (
             {"settings": json.dumps({"hidden": "tan", "output": "tanh"})},
-            "unknown hidden activation.*Did you mean 'tanh'",
+            "unknown activation 'tan'.*Did you mean 'tanh'",
         ),
-        ({"settings": "[1]"}, "made for another interface or damaged"),
+        ({"settings": "[1]"}, "expected an object by name; received list"),
     ],
 )
 def test_a_foreign_newer_or_damaged_file_is_one_clear_error(path, changes, message):
@@ -118,10 +119,10 @@ def test_a_foreign_newer_or_damaged_file_is_one_clear_error(path, changes, messa
         ({"bias1": None}, "expected tensors .*; missing bias1"),
         ({"mean": None}, "expected tensors .*; missing mean"),
         ({"weight0": None}, "expected tensors .*; missing"),
-        ({"weight0": np.ones((H, F + 1), np.float32)}, f"expected layers from {F} inputs to 2 knobs"),
-        ({"bias1": np.ones((3,), np.float32)}, f"expected layers from {F} inputs to 2 knobs; received widths"),
-        ({"bias0": np.ones((), np.float32)}, f"expected layers from {F} inputs to 2 knobs"),
-        ({"mean": np.ones(F + 1, np.float32)}, f"expected layers from {F} inputs to 2 knobs"),
+        ({"weight0": np.ones((H, F + 1), np.float32)}, f"expected 'weight0' of shape .{H}, {F}., floats"),
+        ({"bias1": np.ones((3,), np.float32)}, "expected 'bias1' of shape .2,., floats; received .3,."),
+        ({"bias0": np.ones((), np.float32)}, "expected 'weight0' of shape .1, 12., floats"),
+        ({"mean": np.ones(F + 1, np.float32)}, f"expected 'mean' of shape .{F},., floats"),
     ],
 )
 def test_tensors_that_are_no_policy_are_one_clear_error(path, changes, message):
@@ -132,6 +133,7 @@ def test_tensors_that_are_no_policy_are_one_clear_error(path, changes, message):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_refuses_a_file_without_tensors(path, kind):
-    save_file({"nothing": np.zeros(1)}, path, metadata(kind=kind))
+    settings = {**SETTINGS, "history_length": 2, "extended": False, "groups": 2}
+    save_file({"nothing": np.zeros(1)}, path, metadata(kind=kind, settings=json.dumps(settings)))
     with pytest.raises(ValueError, match="policy file: expected tensors"):
         load_policy(path)

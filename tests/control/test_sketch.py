@@ -6,8 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from optenv.control.numpy_sketch import MAX_COORDINATES, MIN_COORDINATES, coordinates_per_group
 from optenv.control.signals import Products
-from optenv.control.sketch import MAX_COORDINATES, MIN_COORDINATES, SketchMemory, coordinates_per_group, sketch_index
+from optenv.control.sketch import SketchMemory, sketch_index
 
 sizes = st.lists(st.integers(0, 5000), min_size=1, max_size=40).filter(any)
 

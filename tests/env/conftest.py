@@ -86,7 +86,7 @@ def parameters():
     """Read the parameters of every row, [N, P], of an environment whose rows share one architecture."""
 
     def read(env):
-        rows, state = next(iter(env._runs._states.values()))
+        rows, state = next(iter(env._runs.states.values()))
         return state.params[torch.from_numpy(np.argsort(rows))].clone()
 
     return read

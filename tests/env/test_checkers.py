@@ -9,7 +9,6 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from gymnasium.wrappers import RecordVideo
-from gymnasium.wrappers.vector import FlattenObservation, RecordEpisodeStatistics
 from gymnasium.wrappers.vector import RecordVideo as RecordVideos
 
 from optenv.env import OptControlEnv, OptControlVectorEnv
@@ -66,18 +65,37 @@ def test_gymnasiums_own_vectorization_takes_the_scalar_environment():
     envs.close()
 
 
-@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.DISABLED])
-def test_gymnasiums_vector_wrappers_work_on_top(mode):
-    envs = RecordEpisodeStatistics(gymnasium.make_vec(ID, num_envs=2, **SMALL | {"autoreset_mode": mode}))
-    if mode is AutoresetMode.DISABLED:  # Gymnasium's observation wrappers take no other of our modes
-        envs = FlattenObservation(envs)
+@pytest.mark.parametrize("how", [None, "vector_entry_point", "sync"])
+def test_make_vec_takes_gymnasiums_own_keywords_however_it_vectorizes(how):
+    keywords = {"max_episode_steps": 1, "disable_env_checker": True, "render_mode": "ansi"}
+    envs = gymnasium.make_vec(ID, num_envs=np.int64(2), vectorization_mode=how, **keywords, **SMALL)
     envs.reset(seed=0)
-    rewards, infos = 0.0, {}
-    for _ in range(2):
-        _, reward, terminated, _, infos = envs.step(np.zeros(envs.action_space.shape, np.float32))
-        rewards += reward
-    assert terminated.all()
-    np.testing.assert_allclose(infos["episode"]["r"], rewards)
+    _, _, terminated, truncated, _ = envs.step(np.zeros(envs.action_space.shape))
+    assert truncated.all() and not terminated.any() and len(envs.render()) == 2
+    envs.close()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of forking beside torch's threads
+def test_gymnasiums_processes_take_the_scalar_environment():
+    keywords = {"num_envs": 2, "max_episode_steps": 1, "vectorization_mode": "async"}
+    envs = gymnasium.make_vec(ID, **keywords, vector_kwargs={"context": "spawn"}, **SMALL)
+    envs.reset(seed=0)
+    assert envs.step(np.zeros(envs.action_space.shape, np.float32))[3].all()
+    envs.close()
+
+
+@pytest.mark.parametrize("limit", [None, -1])
+def test_without_a_limit_nothing_is_truncated(limit):
+    envs = gymnasium.make_vec(ID, num_envs=2, max_episode_steps=limit, autoreset_mode="Disabled", **SMALL)
+    envs.reset(seed=0)
+    ends = [envs.step(np.zeros(envs.action_space.shape))[2:4] for _ in range(2)]
+    assert not np.any([truncated for _, truncated in ends]) and ends[1][0].all()
+
+
+@pytest.mark.parametrize("mode", [*AutoresetMode, *(mode.value for mode in AutoresetMode)])
+def test_the_autoreset_mode_is_declared_as_gymnasium_reads_it(mode):
+    envs = gymnasium.make_vec(ID, num_envs=2, autoreset_mode=mode, **SMALL)
+    assert envs.metadata["autoreset_mode"] is AutoresetMode(mode)
 
 
 @pytest.fixture

@@ -6,8 +6,10 @@ import pytest
 import torch
 from gymnasium.vector import AutoresetMode
 
-from optenv.control.features import GROUP_FEATURES, RUN_FEATURES
+from optenv.control.features import FEATURE_NAMES, num_run_features
+from optenv.env import OptControlEnv
 from optenv.env.episodes import DIVERGENCE_PENALTY
+from optenv.rewards import Reward
 from optenv.tasks import from_functions
 
 
@@ -68,6 +70,59 @@ def play_disabled(env, play):
         yield observation, reward, terminated, infos, *following
 
 
+@pytest.mark.parametrize("limit", [None, 3])
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_episodes_follow_one_another_as_in_gymnasiums_own_vector_environment(tiny_family, mode, limit):
+    """Rows end at different times, by their budget or the time limit; ended rows' actions are ignored."""
+    settings = {"task": tiny_family, "num_inner_steps": (5, 40), "lr": (1e-3, 1e-1), "max_episode_steps": limit}
+    native = gymnasium.make_vec("OptControl-v0", num_envs=6, autoreset_mode=mode, **settings)
+    by_gymnasium = gymnasium.make_vec(
+        "OptControl-v0", num_envs=6, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode}, **settings
+    )
+    envs, rng, ended, ends = (native, by_gymnasium), np.random.default_rng(0), np.zeros(6, bool), 0
+    for env in envs:
+        env.reset(seed=2)
+    for _ in range(12):
+        action = rng.uniform(-1, 1, native.action_space.shape).astype(np.float32)
+        action[ended & (mode is AutoresetMode.NEXT_STEP)] = np.nan
+        steps = [env.step(action) for env in envs]
+        for one, other in zip(*(step[:4] for step in steps), strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-4)  # a stacked product rounds differently
+        for name in ("loss", "lr", "inner_steps", "diverged"):
+            np.testing.assert_allclose(*(step[4][name] for step in steps), rtol=1e-4)
+        ended = steps[0][2] | steps[0][3]
+        ends += ended.sum()
+        if mode is AutoresetMode.DISABLED and ended.any():
+            for env in envs:
+                env.reset(options={"reset_mask": ended.copy()})
+    assert ends > 6
+
+
+def test_a_next_step_reset_begins_a_new_picture_and_pays_nothing_whatever_the_reward(make_envs, play):
+    own = Reward("own", "pays 1", lambda trace: np.ones(2))
+    env = make_envs(2, autoreset_mode="NextStep", num_inner_steps=10, reward=own, render_mode="ansi")
+    env.reset(seed=0)
+    steps = play(env, 4)
+    assert [step[1].tolist() for step in steps] == [[1, 1], [1, 1], [0, 0], [1, 1]]
+    assert [record.steps for record in env._records] == [[0, 5]] * 2
+
+
+@pytest.mark.parametrize("trainer", ["batched", "torch"])
+def test_a_lost_run_is_replaced_in_the_next_step(make_envs, trainer):
+    env = make_envs(2, optimizer="sgd", lr=1.0, num_inner_steps=1000, autoreset_mode="NextStep", trainer=trainer)
+    env.reset(seed=0)
+    action = np.tile(np.array([1.0, 1.0, 0.0], np.float32), (2, env.max_groups))
+    lost = []
+    for _ in range(20):
+        observation, reward, terminated, _, infos = env.step(action)
+        assert np.isfinite(reward).all() and observation in env.observation_space
+        if lost and lost[-1].any():
+            assert (reward[lost[-1]] == 0).all() and not infos["diverged"][lost[-1]].any()
+            assert np.isfinite(infos["loss"][lost[-1]]).all() and (infos["inner_steps"][lost[-1]] == 0).all()
+        lost.append(terminated)
+    assert np.any(lost)
+
+
 def test_a_masked_reset_leaves_the_other_rows_and_their_seeds_alone(make_envs, play):
     env, other = (make_envs(3, autoreset_mode="Disabled", num_inner_steps=30) for _ in range(2))
     env.reset(seed=0)
@@ -119,10 +174,46 @@ def test_losses_below_zero_do_not_count_as_lost(make_envs):
         assert not infos["diverged"].any() and (reward > 0).all()
 
 
-def test_stepping_before_the_first_reset_is_one_clear_error(make_envs):
-    env = make_envs(2)
-    with pytest.raises(gymnasium.error.ResetNeeded, match=r"step: expected reset\(\) to be called first"):
+@pytest.mark.parametrize("trainer", ["batched", "torch"])
+@pytest.mark.parametrize("method", ["step", "validation_loss", "group_names", "group_observation", "render"])
+def test_what_needs_a_run_says_so_before_the_first_reset_and_after_close(make_envs, method, trainer):
+    env = make_envs(2, trainer=trainer, render_mode="ansi")
+    arguments = [neutral(env)] if method == "step" else []
+    with pytest.raises(gymnasium.error.ResetNeeded, match=rf"{method}: expected reset\(\) to be called first"):
+        getattr(env, method)(*arguments)
+    env.reset(seed=0)
+    getattr(env, method)(*arguments)
+    env.close()
+    for closed, given in ((method, arguments), ("reset", [])):
+        with pytest.raises(gymnasium.error.ClosedEnvironmentError, match=f"{closed}: expected an open environment"):
+            getattr(env, closed)(*given)
+
+
+def test_a_closed_scalar_environment_says_so(tiny_task):
+    env = OptControlEnv(task=tiny_task)
+    env.reset(seed=0)
+    env.close()
+    with pytest.raises(gymnasium.error.ClosedEnvironmentError, match="step: expected an open environment"):
         env.step(neutral(env))
+
+
+@pytest.mark.parametrize("trainer", ["batched", "torch"])
+def test_the_number_of_groups_is_known_before_the_first_reset_unless_it_is_drawn(make_envs, tiny_family, trainer):
+    assert make_envs(2, trainer=trainer).num_groups().tolist() == [2, 2]
+    with pytest.raises(gymnasium.error.ResetNeeded, match=r"num_groups: expected reset\(\) to be called first"):
+        make_envs(2, trainer=trainer, task=tiny_family).num_groups()
+
+
+@pytest.mark.parametrize("row", [2, -1, "0", None])
+def test_a_row_that_is_none_is_one_clear_error(make_envs, row):
+    env = make_envs(2)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=f"row: expected one of 0 to 1; received {row!r}"):
+        env.group_names(row)
+
+
+def test_a_masked_reset_cannot_be_the_first(make_envs):
+    env = make_envs(2)
     with pytest.raises(gymnasium.error.ResetNeeded, match="expected the first reset to be of all environments"):
         env.reset(options={"reset_mask": np.array([True, False])})
 
@@ -131,9 +222,9 @@ def test_members_that_differ_in_groups_train_side_by_side_padded_with_zeros(make
     env = make_envs(24, task=tiny_family, num_inner_steps=15, control="relative")
     env.reset(seed=0)
     observation = play(env, 5)[-1][0]
-    groups, run = env.num_groups(), len(RUN_FEATURES)
+    groups, run = env.num_groups(), num_run_features()
     assert env.max_groups == 4 and set(groups.tolist()) == {1, 2, 3, 4}
-    own = observation[:, run:].reshape(24, 4, len(GROUP_FEATURES))
+    own = observation[:, run:].reshape(24, 4, len(FEATURE_NAMES) - run)
     for row, count in enumerate(groups):
         assert len(env.group_names(row)) == count
         assert np.abs(own[row, :count]).sum(axis=1).all() and not own[row, count:].any()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from optenv.env import OptControlEnv
-from optenv.env.history import History
+from optenv.env.episode_record import EpisodeRecord
 from optenv.env.render import MAX_BARS, RENDERERS, draw_text, sparklines, trace
 from optenv.env.vector_env import METADATA
 
@@ -38,8 +38,8 @@ def test_what_is_drawn_is_the_run_beside_its_uncontrolled_twin(make_envs, play):
     losses = [infos["loss"], *(step[4]["loss"] for step in play(env, 4))]
     neutral = np.zeros(env.action_space.shape, np.float32)
     twins += [uncontrolled.step(neutral)[4]["loss"] for _ in range(4)]
-    for row, history in enumerate(env._histories):
-        drawn = trace(history, env.group_names(row))
+    for row, record in enumerate(env._records):
+        drawn = trace(record, env.group_names(row))
         assert drawn.steps == [0, 5, 10, 15, 20]
         np.testing.assert_array_equal(drawn.loss, np.stack(losses)[:, row])
         np.testing.assert_array_equal(drawn.baseline, np.stack(twins)[:, row])
@@ -51,7 +51,7 @@ def test_a_new_episode_begins_a_new_picture(make_envs, play):
     env = make_envs(2, render_mode="ansi", num_inner_steps=10)
     env.reset(seed=0)
     play(env, 3)
-    assert [history.steps for history in env._histories] == [[0, 5]] * 2
+    assert [record.steps for record in env._records] == [[0, 5]] * 2
     assert [text.splitlines()[0] for text in env.render()] == ["step 5"] * 2
 
 
@@ -66,9 +66,9 @@ def test_groups_that_only_pad_are_not_drawn(make_envs, tiny_family, play):
 
 
 def test_the_text_says_what_was_done():
-    history = History()
-    history.steps, history.loss, history.twin = [0.0, 5.0], [2.0, 0.5], [2.0, 1.0]
-    history.knobs = [
+    record = EpisodeRecord()
+    record.steps, record.loss, record.twin = [0.0, 5.0], [2.0, 0.5], [2.0, 1.0]
+    record.knobs = [
         {"scale": np.ones(2), "dampen": np.zeros(2)},
         {"scale": np.array([1.5, 0.25]), "dampen": np.zeros(2)},
     ]
@@ -79,16 +79,16 @@ neutral twin  1         █▅
 group         scale        dampen
 stem            1.5             0
 head           0.25             0"""
-    assert draw_text(history, ("stem", "head")) == expected
-    many = draw_text(history, [f"layer{k}" for k in range(2)]).splitlines()
+    assert draw_text(record, ("stem", "head")) == expected
+    many = draw_text(record, [f"layer{k}" for k in range(2)]).splitlines()
     assert len(many) == 6
 
 
 def test_of_many_groups_the_first_are_written():
-    history = History()
-    history.steps, history.loss, history.twin = [0.0], [2.0], [np.nan]
-    history.knobs = [{"scale": np.ones(40)}]
-    text = draw_text(history, [f"layer{k}" for k in range(40)])
+    record = EpisodeRecord()
+    record.steps, record.loss, record.twin = [0.0], [2.0], [np.nan]
+    record.knobs = [{"scale": np.ones(40)}]
+    text = draw_text(record, [f"layer{k}" for k in range(40)])
     assert len(text.splitlines()) == 17 and text.endswith("and 28 more")
 
 

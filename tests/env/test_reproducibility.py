@@ -1,21 +1,24 @@
 """What an episode depends on: its seed and its actions, and nothing else."""
 
+import copy
 import hashlib
+import pickle
 import random
 import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
 
-from optenv.control.knobs import CONTROLS, KNOBS
+from optenv.control.knobs import CONTROLS
 from optenv.env import OptControlEnv, OptControlVectorEnv
 from optenv.inner.optimizers import OPTIMIZERS
 
-every_mode = pytest.mark.parametrize("mode", [AutoresetMode.DISABLED, AutoresetMode.SAME_STEP])
+every_mode = pytest.mark.parametrize("mode", AutoresetMode)
 
 
 def same_bits(first, second):
@@ -61,6 +64,22 @@ def test_resets_without_a_seed_go_on_from_the_last_one(make_envs, parameters):
     env.reset()
     other.reset()
     assert torch.equal(parameters(env), parameters(other)) and not torch.equal(parameters(env), first)
+
+
+@pytest.mark.parametrize("trainer", ["batched", "torch"])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))], ids=["copy", "pickle"])
+def test_a_copy_of_an_environment_goes_on_like_it_and_apart_from_it(make_envs, tiny_family, play, trainer, copied):
+    settings = {"trainer": trainer, "task": tiny_family, "control": "relative", "first_update": 1e-2}
+    for env in (
+        make_envs(3, num_inner_steps=(10, 30), reward="twin_advantage", **settings),
+        gymnasium.make("OptControl-v0", render_mode="ansi", max_episode_steps=20, num_inner_steps=100, **settings),
+    ):
+        env.reset(seed=3)
+        play(env, 2)
+        other, third = copied(env), copied(env)
+        steps = play(env, 5, seed=1)
+        assert same_bits(play(other, 5, seed=1), steps) and same_bits(play(third, 5, seed=1), steps)
+        assert np.array_equal(env.reset()[0], other.reset()[0]) and same_bits(play(env, 2), play(other, 2))
 
 
 def test_global_random_states_are_neither_read_nor_changed():
@@ -115,14 +134,16 @@ def test_the_very_first_action_moves_the_weights(make_envs, parameters, control)
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("control", CONTROLS)
-def test_neutral_actions_leave_the_base_optimizer_as_it_is_bit_for_bit(make_envs, parameters, optimizer, control):
+def test_neutral_actions_leave_the_base_optimizer_as_it_is_bit_for_bit(
+    make_envs, movable_knobs, parameters, optimizer, control
+):
     options = {"optimizer": optimizer, "control": control, "optimizer_options": {"weight_decay": 0.1}}
-    env = make_envs(3, knobs=tuple(KNOBS), reward="twin_advantage", **options)
+    env = make_envs(3, knobs=movable_knobs(optimizer), reward="twin_advantage", **options)
     env.reset(seed=0)
     for _ in range(3):
         _, rewards, *_ = env.step(np.zeros(env.action_space.shape, np.float32))
         assert (rewards == 0).all()
-    rows, twin = next(iter(env._twins._states.values()))
+    rows, twin = next(iter(env._twins.states.values()))
     assert torch.equal(parameters(env), twin.params[torch.from_numpy(np.argsort(rows))])
 
 

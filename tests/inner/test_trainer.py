@@ -7,17 +7,18 @@ import pytest
 import torch
 
 from optenv import tasks
-from optenv.env.cohorts import Cohorts
-from optenv.inner.optimizers import OPTIMIZERS, base_values, get_rule
-from optenv.inner.trainer import BatchedTrainer, denormals_flushed
+from optenv.inner.architecture_batches import ArchitectureBatches
+from optenv.inner.optimizers import OPTIMIZERS
+from optenv.inner.randomness import generator
+from optenv.inner.trainer import denormals_flushed
+from optenv.inner.trainer import make_trainer as make_one
 
 KNOBS = ("scale", "clip", "dampen")
 N, STEPS = 5, 4
 
 
 def make_trainer(task="synthetic_classification:1", optimizer="adamw", **settings):
-    rule = get_rule(optimizer)
-    return BatchedTrainer(tasks.get(task), rule, base_values(rule, None), **settings)
+    return make_one(tasks.get(task), optimizer, **settings)
 
 
 def seeds(*numbers):
@@ -82,7 +83,7 @@ def test_trying_the_first_update_leaves_the_run_as_it_was():
     trainer = make_trainer()
     state = trainer.start(seeds(1, 2))
     before = [t.clone() for t in tensors(state)]
-    ratio = trainer.first_update_ratio(state, np.array([1e-3, 1e-2]))
+    ratio = trainer.first_update(state, np.array([1e-3, 1e-2]))
     assert all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(before, tensors(state), strict=True))
     np.testing.assert_allclose(
         ratio[1] / ratio[0] * (np.linalg.norm(before[0][1]) / np.linalg.norm(before[0][0])), 10, 0.2
@@ -91,24 +92,35 @@ def test_trying_the_first_update_leaves_the_run_as_it_was():
 
 
 def test_rows_restarted_in_any_order_hold_fresh_runs_and_the_others_stay():
-    """Rows move between the cohorts of a family, whose stacks grow, shrink and are refilled."""
+    """Rows move between the batches of a family, whose stacks grow, shrink and are refilled."""
     rng = np.random.default_rng(0)
-    cohorts = Cohorts(
-        tasks.get("quadratic"), lambda task: BatchedTrainer(task, get_rule("sgd"), base_values(get_rule("sgd"), None))
-    )
+    batches = ArchitectureBatches([make_trainer(f"quadratic:{member}", "sgd") for member in range(3)])
     rows, member, seed = np.arange(8), rng.integers(3, size=8), rng.integers(2**62, size=8).astype(np.uint64)
-    cohorts.start(rows, member, seed)
+    batches.start(rows, member, seed)
     for _ in range(12):
         restarted = np.flatnonzero(rng.random(8) < 0.4)
         member[restarted] = rng.integers(3, size=len(restarted))
         seed[restarted] = rng.integers(2**62, size=len(restarted))
-        cohorts.start(restarted, member[restarted], seed[restarted])
+        batches.start(restarted, member[restarted], seed[restarted])
         expected = [
-            cohorts.trainer(m).evaluate(cohorts.trainer(m).start(seeds(s)))[0]
+            batches.trainers[m].evaluate(batches.trainers[m].start(seeds(s)))[0]
             for m, s in zip(member, seed, strict=True)
         ]
-        np.testing.assert_allclose(cohorts.evaluate(np.arange(8), "valid"), expected, rtol=1e-5)
-        assert sorted(np.concatenate([own for own, _ in cohorts._states.values()]).tolist()) == list(range(8))
+        np.testing.assert_allclose(batches.evaluate(np.arange(8), "valid"), expected, rtol=1e-5)
+        assert sorted(np.concatenate([own for own, _ in batches.states.values()]).tolist()) == list(range(8))
+
+
+@pytest.mark.parametrize("task", ["synthetic_regression:2", "friedman", "wine"])
+def test_a_run_is_tested_on_the_data_that_are_held_back_from_it(task):
+    trainer = make_trainer(task)
+    state = trainer.start(seeds(4, 9, 4))
+    train(trainer, state, np.full(3, 0.01))
+    views = trainer.layout.views(state.params)
+    runs = [{name: view[k] for name, view in views.items()} for k in range(3)]
+    sets = [trainer.task.draw(generator(int(seed), 1)).held_back() for seed in state.seed]
+    expected = [float(trainer.task.loss(run, data)) for run, data in zip(runs, sets, strict=True)]
+    np.testing.assert_allclose(trainer.evaluate(state, "test"), expected, rtol=1e-4)
+    np.testing.assert_allclose(trainer.evaluate(state, "test", np.array([1])), expected[1:2], rtol=1e-4)
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")

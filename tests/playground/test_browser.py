@@ -21,8 +21,14 @@ pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed"),
     pytest.mark.skipif(bool(PACKAGES), reason=f"not installed: {', '.join(PACKAGES)}"),
 ]
-ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-             "--disable-sync", "--disable-dev-shm-usage")  # fmt: skip
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+)
 ROOT = Path(__file__).parents[2]
 SMALL = FunctionSettings(optimizers=("gd", "adam"), iterations=30)
 PATIENCE = 60_000  # milliseconds; a loaded machine draws a page in ten seconds

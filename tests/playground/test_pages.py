@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.playground import complaints
+from agents.playground import validation
 from agents.playground.optimizers import OPTIMIZERS
 from agents.playground.presets import PRESETS
 from agents.playground.russian import RUSSIAN
@@ -15,7 +15,7 @@ from agents.playground.settings import FunctionSettings, SweepSettings, Training
 pytest.importorskip("streamlit")
 from streamlit.testing.v1 import AppTest  # noqa: E402 - it comes with the extra
 
-FOLDER = Path(complaints.__file__).parent
+FOLDER = Path(validation.__file__).parent
 SETTINGS = FunctionSettings(optimizers=("gd", "adam"), iterations=20)
 
 
@@ -197,9 +197,13 @@ def test_the_reference_lists_everything_that_is_registered():
 
     listed = {name: [entry.name for entry in entries()] for name, entries in SECTIONS.items()}
     assert listed == {
-        "Optimizers": list(OPTIMIZERS), "Controllers": names(), "Knobs": list(KNOBS), "Features": list(FEATURES),
-        "Rewards": list(REWARDS), "Functions": [function.name for function in FUNCTIONS],
-    }  # fmt: skip
+        "Optimizers": list(OPTIMIZERS),
+        "Controllers": names(),
+        "Knobs": list(KNOBS),
+        "Features": list(FEATURES),
+        "Rewards": list(REWARDS),
+        "Functions": [function.name for function in FUNCTIONS],
+    }
     for entries in SECTIONS.values():
         for entry in entries():
             assert entry.what and entry.formula and entry.when and entry.source, entry.name
@@ -217,7 +221,7 @@ def test_every_word_of_the_pages_has_a_russian_one():
     used |= {option.why for row in OPTIMIZERS.values() for option in row.options if option.why}
     used |= {words for preset in PRESETS.values() for words in (preset.name, preset.why)}
     logic = "\n".join(file.read_text() for file in FOLDER.glob("*.py"))
-    used |= set(re.findall(r'raise Complaint\(\s*"([^"]+)"', logic))
+    used |= set(re.findall(r'(?:raise InvalidSetting\(|template =)\s*"([^"]+)"', logic))
     assert len(used) > 100 and sorted(used - set(RUSSIAN)) == []
 
 

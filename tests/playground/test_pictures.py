@@ -26,15 +26,18 @@ from agents.playground.trainings import (
     sweep_summary,
 )
 from optenv.figures import draw, figure_to_rgb
-from optenv.figures.picture import Crosses, Field, Line, labels
+from optenv.figures.picture import Crosses, Field, Line
 from optenv.figures.plotly_canvas import plotly_figure
 
 plotly = pytest.importorskip("plotly")
 BOX = (-1.0, 1.0, -1.0, 1.0)
 SETTINGS = FunctionSettings(
-    function="rosenbrock", start=(-1.5, 2.0), optimizers=("gd", "adam", "sgd"), iterations=60,
+    function="rosenbrock",
+    start=(-1.5, 2.0),
+    optimizers=("gd", "adam", "sgd"),
+    iterations=60,
     options={"gd": {"lr": 0.01}, "sgd": {"lr": 5e-3}},
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +64,7 @@ def test_a_path_is_cut_at_the_border_where_it_crosses_and_gaps_are_left_outside(
 def test_paths_that_leave_or_diverge_are_shown_so_and_nothing_is_drawn_outside(result, view):
     assert result.diverged_at[0] >= 0 and result.diverged_at[1] < 0
     picture = landscape(result, view=view, log=True, colors="cividis")
-    assert "diverges" in labels(picture.panels[0].layers)
+    assert "diverges" in [layer.label for layer in picture.panels[0].layers]
     low_x, high_x, low_y, high_y = result.function.bounds
     for layer in (*picture.panels[0].layers, *(line for frame in picture.panels[0].frames for line in frame)):
         if isinstance(layer, Line) and np.isfinite(np.asarray(layer.x, float)).any():
@@ -163,7 +166,7 @@ def progress(name, step, loss, groups=2, total=10, runs=1):
 def test_training_pictures_show_every_controller_and_the_knobs_of_one():
     events = [progress(name, step, 1.0 / (1 + step)) for step in (0, 5, 10) for name in ("neutral", "ppo")]
     (panel,) = loss_picture(events).panels
-    assert labels(panel.layers) == ["neutral", "ppo"] and panel.y.scale == "log"
+    assert [layer.label for layer in panel.layers] == ["neutral", "ppo"] and panel.y.scale == "log"
     picture = knob_picture(events[1::2])
     lines, heat = picture.panels[::2], picture.panels[1::2]
     assert [p.y.label.split("\n")[0] for p in lines] == ["scale", "clip", "dampen"]

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from agents.playground.complaints import Complaint
 from agents.playground.optimizers import OPTIMIZERS
 from agents.playground.presets import PRESETS
 from agents.playground.settings import (
@@ -17,6 +16,7 @@ from agents.playground.settings import (
     from_link,
     to_link,
 )
+from agents.playground.validation import InvalidSetting
 
 SETTINGS = [
     *(cls() for cls in PAGES.values()),
@@ -69,13 +69,13 @@ def test_silly_values_get_a_sentence(wrong, sentence):
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b"\xff\xfe", b"{", b"null", b"[" * 100_000])
 def test_files_that_hold_no_settings_get_a_sentence(content):
-    with pytest.raises(Complaint, match="settings"):
+    with pytest.raises(InvalidSetting, match="settings"):
         from_file(content)
 
 
 @pytest.mark.parametrize("text", ["", "x", "%%%", to_link(FunctionSettings())[:-6]])
 def test_damaged_links_get_a_sentence(text):
-    with pytest.raises(Complaint, match="link is damaged"):
+    with pytest.raises(InvalidSetting, match="link is damaged"):
         from_link(text)
 
 
@@ -84,16 +84,16 @@ def test_a_link_cannot_blow_up():
     import zlib
 
     bomb = base64.urlsafe_b64encode(zlib.compress(b" " * 10**8 + b"{}")).decode()
-    with pytest.raises(Complaint, match="link is damaged"):
+    with pytest.raises(InvalidSetting, match="link is damaged"):
         from_link(bomb)
 
 
 def test_nothing_to_compare_and_too_much_get_a_sentence():
-    with pytest.raises(Complaint, match="choose at least one optimizer"):
+    with pytest.raises(InvalidSetting, match="choose at least one optimizer"):
         FunctionSettings(optimizers=()).run()
-    with pytest.raises(Complaint, match="more than the 40"):
+    with pytest.raises(InvalidSetting, match="more than the 40"):
         FunctionSettings(optimizers=tuple(OPTIMIZERS), controllers=("neutral", "ppo", "cosine")).run()
-    with pytest.raises(Complaint, match="choose at least one controller"):
+    with pytest.raises(InvalidSetting, match="choose at least one controller"):
         SweepSettings(controllers=()).methods()
 
 

@@ -69,7 +69,7 @@ def test_a_missing_folder_and_a_missing_file_are_named(folder):
         (b"\0\0\x0d\x01\0\0\0\x01\0\0\0\0", "expected a header of unsigned bytes"),
         (b"\0\0\x08\x03\0\0", "expected a header of unsigned bytes"),
         (b"\0\0\x08\x01\0\0\0\x14" + b"\0" * 19, "expected 20 values for .20,., received 19"),
-        (idx(torch.zeros(7, dtype=torch.uint8)), "20 t10k-images and 7 t10k-labels"),
+        (idx(torch.zeros(7, dtype=torch.uint8)), "t10k-images .20, 3, 4. and t10k-labels .7,."),
     ],
 )
 def test_a_damaged_file_is_refused(folder, content, complaint):
@@ -81,5 +81,5 @@ def test_a_damaged_file_is_refused(folder, content, complaint):
 def test_a_damaged_compressed_file_is_refused(folder):
     path = folder / "train-labels-idx1-ubyte.gz"
     path.write_bytes(path.read_bytes()[:-12])
-    with pytest.raises(ValueError, match="train-labels-idx1-ubyte.gz': damaged"):
+    with pytest.raises(ValueError, match="train-labels-idx1-ubyte.gz: expected an IDX file .*damaged"):
         tasks.get(f"idx:{folder}")

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from optenv import tasks
 from optenv.tasks import layers
 from optenv.tasks.mlp import ACTIVATIONS, Mlp
-from optenv.tasks.real import gru, text, transformer
+from optenv.tasks.real import characters
 from optenv.tasks.synthetic import quadratic, sampling
 
 
@@ -19,7 +19,7 @@ def seeded(seed=0):
 def test_char_gru_is_torchs_gru():
     task = tasks.get("char_gru")
     params, (windows,) = task.init(seeded()), task.draw(seeded()).valid
-    reference = nn.GRU(gru.EMBEDDING, gru.WIDTH, batch_first=True)
+    reference = nn.GRU(characters.EMBEDDING, characters.STATE, batch_first=True)
     own = {f"{name}_l0": params[f"gru.{name}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
     reference.load_state_dict(own)
     states, _ = reference(params["embedding.weight"][windows[:, :-1]])
@@ -32,22 +32,22 @@ def test_char_gru_is_torchs_gru():
 def test_character_models_start_near_a_uniform_guess(name):
     task = tasks.get(name)
     loss = task.loss(task.init(seeded()), task.draw(seeded()).valid)
-    assert abs(loss - torch.tensor(len(text.ALPHABET)).log()) < 1
+    assert abs(loss - torch.tensor(len(characters.ALPHABET)).log()) < 1
 
 
 def test_the_transformer_does_not_look_ahead():
     params = tasks.get("char_transformer").init(seeded())
-    x = torch.randn(2, text.CONTEXT, transformer.WIDTH, generator=seeded())
+    x = torch.randn(2, characters.CONTEXT, characters.WIDTH, generator=seeded())
     changed = torch.cat([x[:, :20], x[:, 20:] + 1], 1)
-    before, after = (transformer.attention(params, "block0.", y) for y in (x, changed))
+    before, after = (characters.attention(params, "block0.", y) for y in (x, changed))
     torch.testing.assert_close(before[:, :20], after[:, :20])
     assert not torch.allclose(before[:, 20:], after[:, 20:])
 
 
 def test_training_and_validation_text_do_not_overlap():
-    data = text.load()
-    assert data.train[0].shape[1] == data.valid[0].shape[1] == text.CONTEXT + 1
-    assert data.train[0].max() < len(text.ALPHABET)
+    data = characters.load()
+    assert data.train[0].shape[1] == data.valid[0].shape[1] == characters.CONTEXT + 1
+    assert data.train[0].max() < len(characters.ALPHABET)
     seen = set(map(tuple, data.train[0].tolist()))
     repeated = sum(window in seen for window in map(tuple, data.valid[0].tolist()))
     assert repeated < len(data.valid[0]) / 4  # source code repeats phrases

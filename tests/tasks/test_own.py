@@ -31,14 +31,21 @@ def test_functions_and_tensors_make_a_task():
         init=lambda generator: {"line.weight": torch.randn(3, 1, generator=generator)},
         loss=lambda params, batch: F.mse_loss(batch[0] @ params["line.weight"], batch[1]),
         train=(X[:40], Y[:40]),
-        valid=(X[40:], Y[40:]),
+        valid=(X[40:50], Y[40:50]),
+        test=(X[50:], Y[50:]),
         batch_size=10,
         lower_bound=-1.0,
     )
     data = task.draw(seeded(0))
     assert data is task.draw(seeded(1))
     assert (task.name, task.batch_size, task.lower_bound) == ("line", 10, -1.0)
-    assert task.loss({"line.weight": torch.ones(3, 1)}, data.valid) < 1e-12
+    assert all(task.loss({"line.weight": torch.ones(3, 1)}, batch) < 1e-12 for batch in (data.valid, data.test))
+
+
+def test_where_there_is_no_test_set_the_validation_set_stands_in():
+    data = module_task(perceptron).draw(seeded(0))
+    assert data.test == () and data.held_back() is data.valid
+    assert module_task(perceptron, test=(X[:5], Y[:5])).draw(seeded(0)).held_back()[0].shape == (5, 3)
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,23 @@ import sys
 import pytest
 
 from optenv import tasks
+from optenv.registry import Registry
+from optenv.tasks import registry
+from optenv.tasks.functions import FUNCTIONS, FunctionTask
 
 
-def test_every_name_belongs_to_exactly_one_split():
-    train, held_out = tasks.names("train"), tasks.names("held_out")
-    assert sorted(train + held_out) == sorted(tasks.names())
-    assert not set(train) & set(held_out)
-    assert all(isinstance(tasks.get(name), tasks.Family) for name in train)
+@pytest.mark.parametrize(("split", "other"), [("train", "held_out"), ("held_out", "train")])
+def test_a_task_of_ones_own_is_found_by_its_name_and_listed_in_its_split_alone(monkeypatch, split, other):
+    monkeypatch.setattr(registry, "_entries", Registry("task", registry._entries))
+    own = FunctionTask("own", FUNCTIONS[0])
+    assert tasks.register(own, split=split) is own and tasks.get("own") is own
+    assert tasks.names(split)[-1] == "own" and "own" not in tasks.names(other)
+
+
+def test_what_is_held_out_is_of_no_family_that_is_trained_on():
+    train = {type(tasks.get(name).member(0)) for name in tasks.names("train")}
+    held_out = [tasks.get(name) for name in tasks.names("held_out")]
+    assert not any(isinstance(task, tasks.Family) and type(task.member(0)) in train for task in held_out)
 
 
 def test_get_returns_families_members_and_tasks_and_each_only_once():

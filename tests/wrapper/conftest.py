@@ -1,4 +1,10 @@
-"""A model to train, and controllers that do as they are told."""
+"""A model to train, controllers that do as they are told, and two processes that train together."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +19,8 @@ from optenv.control.knobs import KNOBS
 
 class Fixed(Controller):
     """Repeat one action, a number for all knobs or a function of the number of the decision."""
+
+    optional_knobs = tuple(KNOBS)
 
     def __init__(self, action, **settings):
         self.interface, self._action = Interface(**{"knobs": tuple(KNOBS)} | settings), action
@@ -95,3 +103,23 @@ def fixed():
 @pytest.fixture
 def lion():
     return Lion
+
+
+@pytest.fixture(scope="session")
+def run_ranks():
+    """From the name of a file beside this one, and a folder, to what two ranks that ran it report in that folder."""
+
+    def run(worker, folder):
+        worker = Path(__file__).with_name(worker)
+        environment = {**os.environ, "PYTHONPATH": str(worker.parents[2])}
+        commands = [[sys.executable, str(worker), str(rank), str(folder)] for rank in (0, 1)]
+        processes = [subprocess.Popen(c, stderr=subprocess.PIPE, text=True, env=environment) for c in commands]
+        try:
+            complaints = [process.communicate(timeout=300)[1] for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+        assert [process.returncode for process in processes] == [0, 0], "\n".join(complaints)
+        return [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
+
+    return run

@@ -2,13 +2,11 @@
 
 import copy
 import functools
-import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from meeting import meet_and_report
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.nn.functional import mse_loss
@@ -120,8 +118,12 @@ def a_run(kind, counts, folder):
     for _ in range(STEPS // 50):
         training.train(optimizer, 50)
         equal.append(equal_on_all_ranks(training.weights()))
-    return {"equal": equal, "history": optimizer.history, "collectives": len(counts),
-            "weights": training.weights().tolist()}  # fmt: skip
+    return {
+        "equal": equal,
+        "history": optimizer.history,
+        "collectives": len(counts),
+        "weights": training.weights().tolist(),
+    }
 
 
 def a_run_alone():
@@ -168,8 +170,12 @@ def pauses(kind):
     as_base = torch.equal(training.weights(), plain.weights())
     optimizer.resume()
     training.train(optimizer, 20)
-    return {"errors": errors, "as_base": as_base, "first_decision": optimizer.history[0]["step"],
-            "equal": equal_on_all_ranks(training.weights())}  # fmt: skip
+    return {
+        "errors": errors,
+        "as_base": as_base,
+        "first_decision": optimizer.history[0]["step"],
+        "equal": equal_on_all_ranks(training.weights()),
+    }
 
 
 def other_decisions():
@@ -246,14 +252,12 @@ def each_for_itself(counts):
     return {"collectives": len(counts), "equal": equal_on_all_ranks(training.weights())}
 
 
-def main(rank, folder):
-    """Do all of it as one of two processes, and leave a report."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=WORLD)
+def main(folder):
+    """Do all of it as one of two processes, and return a report."""
     counts, report = [], {}
     count_collectives(counts)
     for kind in WRAPPERS:
-        report[kind] = a_run(kind, counts, Path(folder))
+        report[kind] = a_run(kind, counts, folder)
         report[f"{kind} losses"] = losses_that_are_none(kind)
         report[f"{kind} pauses"] = pauses(kind)
         report[f"{kind} checkpoints"] = checkpoints(kind)
@@ -262,10 +266,8 @@ def main(rank, folder):
     report["first sharding"] = first_sharding()
     report["groups everywhere"], report["groups on one"] = other_groups(True), other_groups(False)
     report["each for itself"] = each_for_itself(counts)
-    Path(folder, f"{rank}.json").write_text(json.dumps(report))
-    dist.barrier()  # or the first to go would take the others' connection with it
-    dist.destroy_process_group()
+    return report
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    meet_and_report(main)

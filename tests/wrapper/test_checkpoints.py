@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import optim
 
+import agents
 import optenv
+from agents.policies.recurrent.controller import LstmController
 from optenv.control.controller import Controller, Interface, Neutral
 from optenv.control.features import FEATURE_NAMES
 from optenv.control.knobs import KNOBS
-from optenv.control.policy import PolicyFile
-from optenv.control.recurrent import LstmController
+from optenv.control.policy_file import PolicyFile
 
 WIDTH = 5
 BASES = {
@@ -27,6 +28,8 @@ BASES = {
 
 class Drifting(Controller):
     """Acts on what it observes, a counter of its own and random numbers of its own."""
+
+    optional_knobs = tuple(KNOBS)
 
     def __init__(self, control="relative", first_update=None):
         self.interface = Interface(knobs=tuple(KNOBS), control=control, first_update=first_update)
@@ -50,8 +53,14 @@ class Drifting(Controller):
 def recurrent():
     rng = np.random.default_rng(0)
     features, knobs = len(FEATURE_NAMES), 3
-    shapes = {"lstm_input": (4 * WIDTH, features), "lstm_hidden": (4 * WIDTH, WIDTH), "lstm_input_bias": (4 * WIDTH,),
-              "lstm_hidden_bias": (4 * WIDTH,), "weight0": (knobs, WIDTH), "bias0": (knobs,)}  # fmt: skip
+    shapes = {
+        "lstm_input": (4 * WIDTH, features),
+        "lstm_hidden": (4 * WIDTH, WIDTH),
+        "lstm_input_bias": (4 * WIDTH,),
+        "lstm_hidden_bias": (4 * WIDTH,),
+        "weight0": (knobs, WIDTH),
+        "bias0": (knobs,),
+    }
     tensors = {name: rng.normal(size=shape) for name, shape in shapes.items()}
     tensors |= {"mean": np.zeros(features), "std": np.ones(features)}
     settings = {"hidden": "tanh", "output": "tanh"}
@@ -104,12 +113,28 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(make_problem, base, 
     train(whole, one, 0, at)
     weights, state = through_a_file([whole.model.state_dict(), one.state_dict()])
     train(whole, one, at, 25)
-    two = controlled(base(resumed.groups), make(), total_steps=7, steps_per_action=1)
+    two = controlled(base(resumed.groups), make(), total_steps=None, steps_per_action=1)
     two.load_state_dict(state)
     resumed.model.load_state_dict(weights)
     train(resumed, two, at, 25)
     assert torch.equal(whole.weights(), resumed.weights())
     assert same(one.state_dict(), two.state_dict())
+
+
+@pytest.mark.parametrize("budgets", [(20, 80), (None, 80), (80, 20)])
+def test_a_resumed_run_has_the_budget_that_is_asked_for(make_problem, budgets):
+    one, two = make_problem(), make_problem()
+    first = controlled(optim.SGD(one.groups, lr=0.05), Drifting(), total_steps=budgets[0])
+    train(one, first, 0, 10)
+    state = through_a_file(first.state_dict())
+    resumed = controlled(optim.SGD(two.groups, lr=0.05), Drifting(), total_steps=budgets[1])
+    resumed.load_state_dict(state)
+    assert (resumed.total_steps, resumed.step_count) == (budgets[1], 10)
+    train(two, resumed, 10, 17)
+    assert resumed.state_dict()["control"]["run"]["loop"]["signals"]["total"].tolist() == [budgets[1]]
+    again = controlled(optim.SGD(make_problem().groups, lr=0.05), Drifting(), total_steps=None)
+    again.load_state_dict(resumed.state_dict())
+    assert again.total_steps == budgets[1]
 
 
 def test_a_run_can_be_taken_back_to_its_own_checkpoint(problem):
@@ -216,3 +241,17 @@ def test_the_memory_of_a_network_of_another_width_is_one_clear_error():
     state = {"hidden": np.zeros((1, 2, WIDTH + 1)), "cell": np.zeros((1, 2, WIDTH + 1))}
     with pytest.raises(ValueError, match=rf"state: expected hidden and cell of shape \[N, G, {WIDTH}\]; received"):
         controller.load_state_dict(state)
+
+
+def test_a_checkpoint_from_before_the_first_step_knows_the_rates_of_the_time_of_wrapping(make_problem):
+    one, two = make_problem(), make_problem()
+    first, resumed = (
+        optenv.ControlledOptimizer(optim.Adam(groups, lr=0.02), agents.load("ppo"), total_steps=40)
+        for groups in (one.groups[:1], two.groups)
+    )
+    first.param_groups[0]["lr"] = 0.01  # by hand: half of what it was at wrapping
+    first.add_param_group({"params": one.groups[1]["params"], "lr": 1e-4})
+    resumed.load_state_dict(first.state_dict())
+    for problem, optimizer in ((one, first), (two, resumed)):
+        problem.train(optimizer, 5)
+    assert torch.equal(one.weights(), two.weights())

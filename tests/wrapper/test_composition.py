@@ -110,7 +110,7 @@ def test_a_hook_may_change_the_arguments(problem, fixed):
     steering = controlled(optim.SGD(problem.groups, lr=0.1), controller, steps_per_action=1)
     steering.register_step_pre_hook(lambda optimizer, args, kwargs: (args, {"loss": 7.0}))
     problem.train(steering, 2)
-    assert steering._steering._loop.signals.loss == 7.0
+    assert steering._run.state.loop.signals.loss == 7.0
 
 
 def test_hooks_of_the_state_fire_on_the_whole_state(make_problem):

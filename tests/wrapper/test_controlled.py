@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import optim
 
+import agents
 import optenv
 from optenv.control.controller import Neutral
 from optenv.control.knobs import CONTROLS, KNOBS
@@ -130,7 +132,7 @@ def test_every_knob_moves_a_base_optimizer_that_has_it(make_problem, fixed, knob
             controlled(optim.AdamW(problem.groups, lr=0.01, weight_decay=0.1), fixed(action, knobs=(knob,))), 20
         )
         ends.append(problem.weights())
-    one_sided = knob in ("clip", "dampen")  # neutral already on one side of 0
+    one_sided = knob in ("clip", "dampen", "second_moment")  # neutral already on one side of 0
     assert (not torch.equal(ends[0], ends[1])) + (not torch.equal(ends[2], ends[1])) >= (1 if one_sided else 2)
 
 
@@ -177,19 +179,18 @@ def test_a_loss_may_be_a_number_or_any_tensor_of_one(problem):
     problem.loss(0).backward()
     for loss in (0.5, np.float64(0.5), torch.tensor([0.5]), torch.tensor([[0.5]], dtype=torch.float64), float("nan")):
         assert steering.step(loss=loss) is None
-    assert np.isfinite(steering._steering._loop.observe()).all()
+    assert np.isfinite(steering._run.state.loop.observe()).all()
 
 
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        (None, "step: expected loss=..., or a closure that returns it; received neither"),
         (torch.zeros(2), r"step: expected a loss that is a single number; received shape \(2,\)"),
         ("low", "step: expected a loss that is a single number; received 'low'"),
         ([1.0], r"step: expected a loss that is a single number; received \[1.0\]"),
     ],
 )
-def test_a_loss_that_is_none_is_one_clear_error_and_nothing_moves(problem, loss, message):
+def test_a_loss_that_is_no_number_is_one_clear_error_and_nothing_moves(problem, loss, message):
     steering = controlled(optim.SGD(problem.groups, lr=0.1), Neutral())
     before = problem.weights()
     problem.loss(0).backward()
@@ -205,11 +206,32 @@ def test_what_cannot_be_steered_is_one_clear_error(problem):
         controlled(optim.LBFGS(problem.model.parameters()), Neutral())
     with pytest.raises(TypeError, match="base: expected a torch.optim.Optimizer; received list"):
         controlled(problem.groups, Neutral())
-    with pytest.raises(TypeError, match="controller: expected a Controller, with its interface; received str"):
-        controlled(optim.SGD(problem.groups, lr=0.1), "controller.safetensors")
-    for name, value in (("total_steps", 0), ("total_steps", 1.5), ("steps_per_action", -1), ("steps_per_action", "3")):
-        with pytest.raises(ValueError, match=f"{name}: expected a whole number of at least 1, or None; received"):
-            controlled(optim.SGD(problem.groups, lr=0.1), Neutral(), **{name: value})
+    with pytest.raises(TypeError, match="controller: expected a Controller, with its interface; received dict"):
+        controlled(optim.SGD(problem.groups, lr=0.1), {})
+    for name in ("total_steps", "steps_per_action"):
+        for value in (0, -1, 1.5, "3", True, np.bool_(True), np.float64(3), np.array([3, 4]), torch.tensor(True)):
+            with pytest.raises(ValueError, match=f"{name}: expected a whole number of at least 1, or None; received"):
+                controlled(optim.SGD(problem.groups, lr=0.1), Neutral(), **{name: value})
+
+
+@pytest.mark.parametrize("three", [np.int64(3), np.uint8(3), np.array(3), torch.tensor(3)])
+def test_whole_numbers_of_any_kind_are_budgets(problem, three):
+    steering = controlled(optim.SGD(problem.groups, lr=0.1), Neutral(), total_steps=three, steps_per_action=three)
+    assert (type(steering.total_steps), steering.total_steps, steering.steps_per_action) == (int, 3, 3)
+
+
+@pytest.mark.parametrize("by", [lambda entries: entries, lambda entries: []], ids=["provided", "not provided"])
+def test_a_controller_is_loaded_by_its_name_where_a_package_provides_it(problem, monkeypatch, by):
+    provided = by([EntryPoint("load", "agents.registry:load", "optcontrol.controllers")])
+    monkeypatch.setattr("optenv.entry_points.entry_points", lambda group, name: provided)
+    if provided:
+        steering = controlled(optim.SGD(problem.groups, lr=0.1), "ppo")
+        assert steering.controller.interface == agents.load("ppo").interface
+        with pytest.raises(ValueError, match="unknown controller 'pp'; .* Did you mean 'ppo'"):
+            controlled(optim.SGD(problem.groups, lr=0.1), "pp")
+    else:
+        with pytest.raises(ImportError, match="controller 'ppo': expected .* with the entry point 'load'"):
+            controlled(optim.SGD(problem.groups, lr=0.1), "ppo")
 
 
 def test_going_on_beyond_the_budget_warns_once_and_keeps_working(problem, fixed):

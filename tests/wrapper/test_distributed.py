@@ -1,38 +1,23 @@
 """Two processes that train one model, replicated (DDP) or sharded (FSDP2), decide as one would."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-WORKER = Path(__file__).with_name("ranks.py")
 DECISIONS, STEPS = 40, 200
 both = pytest.mark.parametrize("kind", ["ddp", "fsdp"])
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Start both processes once; what they did is looked at by every test."""
-    folder = tmp_path_factory.mktemp("ranks")
-    commands = [[sys.executable, str(WORKER), str(rank), str(folder)] for rank in (0, 1)]
-    environment = {**os.environ, "PYTHONPATH": str(WORKER.parents[2])}
-    processes = [subprocess.Popen(c, stderr=subprocess.PIPE, text=True, env=environment) for c in commands]
-    try:
-        complaints = [process.communicate(timeout=300)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(complaints)
-    return folder
+    return tmp_path_factory.mktemp("ranks")
 
 
 @pytest.fixture(scope="module")
-def reports(folder):
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
+def reports(folder, run_ranks):
+    """Start both processes once; what they did is looked at by every test."""
+    return run_ranks("ranks.py", folder)
 
 
 def same_on_both(reports, name):

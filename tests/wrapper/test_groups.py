@@ -8,7 +8,7 @@ from torch import nn
 
 import optenv
 from optenv.control.sketch import sketch_index
-from optenv.wrapper.groups import GroupSketch
+from optenv.wrapper.group_sketch import GroupSketch
 
 
 class Tied(nn.Module):

@@ -7,7 +7,8 @@ from torch import nn, optim
 
 import optenv
 from optenv.control.controller import Neutral
-from optenv.wrapper.snapshot import Snapshot
+from optenv.control.knobs import KNOBS
+from optenv.wrapper.best_weights import BestWeights
 
 
 def controlled(base, controller, **settings):
@@ -91,9 +92,9 @@ def test_rollback_goes_back_to_where_the_loss_was_near_its_best(fixed):
 def test_a_snapshot_brings_back_parameters_and_state_and_leaves_hyperparameters(problem):
     base = optim.AdamW(problem.groups, lr=0.01)
     problem.train(base, 2)
-    snapshot, weights = Snapshot(base), problem.weights()
+    snapshot, weights = BestWeights(base), problem.weights()
     assert not snapshot.restore() and torch.equal(problem.weights(), weights)
-    snapshot.take()
+    snapshot.keep()
     state = {p: {k: v.clone() for k, v in own.items()} for p, own in base.state.items()}
     problem.train(base, 3)
     base.param_groups[0]["lr"] = 0.5
@@ -106,8 +107,8 @@ def test_a_snapshot_brings_back_parameters_and_state_and_leaves_hyperparameters(
 
 def test_a_snapshot_of_before_the_first_step_forgets_the_state(problem):
     base = optim.AdamW(problem.groups, lr=0.01)
-    snapshot, weights = Snapshot(base), problem.weights()
-    snapshot.take()
+    snapshot, weights = BestWeights(base), problem.weights()
+    snapshot.keep()
     problem.train(base, 2)
     assert snapshot.restore() and not base.state and torch.equal(problem.weights(), weights)
 
@@ -118,7 +119,7 @@ def test_a_decision_reads_nothing_of_its_own_step(make_problem, fixed):
         problem = make_problem()
         seen = []
         controller = fixed(0.0)
-        controller.act = lambda observation, seen=seen: seen.append(observation) or np.zeros((1, 2, 6))
+        controller.act = lambda observation, seen=seen: seen.append(observation) or np.zeros((1, 2, len(KNOBS)))
         steering = controlled(optim.SGD(problem.groups, lr=1e-3), controller)
         problem.train(steering, 6)
         problem.loss(0).backward()

@@ -10,10 +10,11 @@ from torch.nn import functional as F
 
 import agents
 import optenv
-from optenv.benchmark.run import make_trainer, run_controller
+from optenv.benchmark.run import run_controller
 from optenv.control.controller import Controller, Interface, Neutral
 from optenv.control.features import FEATURES
 from optenv.inner.randomness import minibatch_indices
+from optenv.inner.trainer import make_trainer
 from optenv.tasks import Data, Task
 
 
@@ -141,7 +142,7 @@ def test_a_brain_learns_from_reward_in_a_controlled_optimizer_and_a_resumed_one_
     settings = {"total_steps": 60, "steps_per_action": 2}
     whole = controlled(optim.Adam(one.groups, lr=0.01), agents.make("optbrain"), **settings)
     one.train(whole, 24)
-    assert whole.controller._brain._rewards > 8 and whole.controller._brain.prior.any()
+    assert whole.controller.brain._rewards > 8 and whole.controller.brain.prior.any()
     resumed = controlled(optim.Adam(two.groups, lr=0.01), agents.make("optbrain"), **settings)
     two.model.load_state_dict(one.model.state_dict())
     resumed.load_state_dict(deepcopy(whole.state_dict()))

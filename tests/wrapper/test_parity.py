@@ -6,12 +6,17 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+import agents
 import optenv
 from optenv.control.controller import Controller, Interface
 from optenv.control.guard import Guard
 from optenv.control.knobs import KNOBS
 from optenv.env import OptControlVectorEnv
-from optenv.inner.randomness import minibatch_indices
+from optenv.env.torch_trainer import TorchRuns, torch_optimizer
+from optenv.inner.architecture_batches import ArchitectureBatches
+from optenv.inner.randomness import generator, minibatch_indices
+from optenv.inner.rollout import rollout
+from optenv.inner.trainer import make_trainer
 from optenv.tasks import Data, Task
 
 TOTAL, EVERY, RATE = 60, 3, 0.02
@@ -47,6 +52,8 @@ class Perceptron(Task):
 class RandomController(Controller):
     """Acts at random, the same in every host, and remembers what it saw and did."""
 
+    optional_knobs = tuple(KNOBS)
+
     def __init__(self, interface):
         self.interface = interface
 
@@ -61,42 +68,55 @@ class RandomController(Controller):
         return action
 
 
-def run_environment(interface, optimizer, options, trainer, guard=False):
-    settings = {"knobs": interface.knobs, "control": interface.control, "first_update": interface.first_update}
+def run_environment(interface, optimizer, options, trainer):
+    names = ("knobs", "control", "first_update", "first_update_norm")
+    settings = {name: getattr(interface, name) for name in names}
     budget = {"num_inner_steps": TOTAL, "steps_per_action": EVERY, "lr": RATE}
-    env = OptControlVectorEnv(1, task=Perceptron(), trainer=trainer, optimizer=optimizer, optimizer_options=options,
-                              autoreset_mode="Disabled", **settings, **budget)  # fmt: skip
+    env = OptControlVectorEnv(
+        1,
+        task=Perceptron(),
+        trainer=trainer,
+        optimizer=optimizer,
+        optimizer_options=options,
+        autoreset_mode="Disabled",
+        **settings,
+        **budget,
+    )
     env.reset(seed=0)
     seed, controller = env._episodes.seed.copy(), RandomController(interface)
-    steers = Guard(controller) if guard else controller
-    steers.reset(1, env.max_groups)
+    controller.reset(1, env.max_groups)
     terminated = [False]
     while not terminated[0]:
-        _, _, terminated, _, _ = env.step(steers.act(env.group_observation()).reshape(1, -1))
+        _, _, terminated, _, _ = env.step(controller.act(env.group_observation()).reshape(1, -1))
     return controller, env, seed
 
 
-def run_wrapper(interface, base_class, options, seed, guard=False):
+def run_wrapper(interface, base_class, options, seed):
     model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3))
     env = OptControlVectorEnv(1, task=Perceptron(), lr=RATE)
     env.reset(seed=0)
-    nn.utils.vector_to_parameters(next(iter(env._runs._states.values()))[1].params[0].clone(), model.parameters())
+    nn.utils.vector_to_parameters(next(iter(env._runs.states.values()))[1].params[0].clone(), model.parameters())
     controller = RandomController(interface)
     base = base_class(optenv.layer_groups(model), lr=RATE, **options)
-    optimizer = optenv.ControlledOptimizer(base, controller, total_steps=TOTAL, steps_per_action=EVERY, guard=guard)
+    optimizer = optenv.ControlledOptimizer(base, controller, total_steps=TOTAL, steps_per_action=EVERY, guard=False)
+    train_outside(optimizer, model, seed)
+    return controller, nn.utils.parameters_to_vector(model.parameters()).detach()
+
+
+def train_outside(optimizer, model, seed):
     for step in range(TOTAL):
         rows = minibatch_indices(seed, np.array([step]), 1, Perceptron.batch_size, 150)[0, 0]
         loss = F.cross_entropy(model(DATA.train[0][rows]), DATA.train[1][rows])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step(loss=loss)
-    return controller, nn.utils.parameters_to_vector(model.parameters()).detach()
 
 
 CONTROLS = {
     "absolute": {"control": "absolute"},
     "relative": {"control": "relative"},
     "relative from a first update": {"control": "relative", "first_update": 0.01},
+    "relative from a first norm": {"control": "relative", "first_update_norm": 0.05},
 }
 KNOB_SETS = [("scale",), ("scale", "clip", "dampen"), tuple(KNOBS)]
 OPTIMIZERS = [
@@ -115,15 +135,17 @@ OPTIMIZERS = [
 @pytest.mark.parametrize(
     ("name", "options", "base_class", "torch_options"), OPTIMIZERS, ids=[f"{o[0]}-{o[3]}" for o in OPTIMIZERS]
 )
-def test_a_controller_cannot_tell_which_host_it_is_in(control, knobs, name, options, base_class, torch_options):
-    interface = Interface(knobs=knobs, **CONTROLS[control])
+def test_a_controller_cannot_tell_which_host_it_is_in(
+    movable_knobs, control, knobs, name, options, base_class, torch_options
+):
+    interface = Interface(knobs=tuple(knob for knob in knobs if knob in movable_knobs(name)), **CONTROLS[control])
     inside, env, seed = run_environment(interface, name, options, "batched")
     outside, parameters = run_wrapper(interface, base_class, torch_options, seed)
     assert len(inside.observations) == len(outside.observations) == TOTAL // EVERY
     np.testing.assert_array_equal(inside.actions, outside.actions)
     # Sixty steps of float32, summed in another order; what is remembered rounds to the one side or the other.
     np.testing.assert_allclose(inside.observations, outside.observations, atol=1e-4)
-    torch.testing.assert_close(next(iter(env._runs._states.values()))[1].params[0], parameters, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(next(iter(env._runs.states.values()))[1].params[0], parameters, rtol=1e-5, atol=1e-5)
 
 
 def test_with_the_torch_trainer_the_two_hosts_agree_bit_for_bit():
@@ -135,12 +157,87 @@ def test_with_the_torch_trainer_the_two_hosts_agree_bit_for_bit():
     assert torch.equal(own, parameters)
 
 
-@pytest.mark.parametrize("control", ["absolute", "relative"])
-def test_a_guarded_controller_cannot_tell_either(control):
-    interface = Interface(knobs=tuple(KNOBS), control=control)
-    inside, env, seed = run_environment(interface, "adamw", {}, "torch", guard=True)
-    outside, parameters = run_wrapper(interface, torch.optim.AdamW, {}, seed, guard=True)
-    unguarded, _ = run_wrapper(interface, torch.optim.AdamW, {}, seed)
-    np.testing.assert_array_equal(inside.observations, outside.observations)
-    # Only under absolute control does this one jump about enough to be faded.
-    assert np.array_equal(outside.observations, unguarded.observations) == (control == "relative")
+class Returning(RandomController):
+    """Has the weights kept before its third decision, and returns to them before its sixth and eighth."""
+
+    def act(self, observation):
+        action = super().act(observation)
+        decision = np.full(len(observation), len(self.actions))
+        self.keep_weights, self.restore_weights = decision == 3, (decision == 6) | (decision == 8)
+        return action
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "base_class", "torch_options"), OPTIMIZERS, ids=[f"{o[0]}-{o[3]}" for o in OPTIMIZERS]
+)
+def test_a_return_to_weights_that_were_kept_is_the_same_in_every_host(name, options, base_class, torch_options):
+    interface = Interface(knobs=("scale", "clip"), control="relative", first_update_norm=0.05, decisions=TOTAL // EVERY)
+    seed, rate = np.array([5], np.uint64), np.array([RATE])
+    inside, outside, alone = (Returning(interface) for _ in range(3))
+    batched = ArchitectureBatches([make_trainer(Perceptron(), name, **options)])
+    *_, last = rollout(batched, inside, seed, rate, TOTAL, guard=False)
+    single = TorchRuns(Perceptron(), torch_optimizer(name, options))
+    list(rollout(single, alone, seed, rate, TOTAL, guard=False))
+
+    model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3))
+    model.load_state_dict(Perceptron().init(generator(5, 0)))
+    base = base_class(optenv.layer_groups(model), lr=RATE, **torch_options)
+    optimizer = optenv.ControlledOptimizer(base, outside, total_steps=TOTAL, steps_per_action=EVERY, guard=False)
+    train_outside(optimizer, model, seed)
+    np.testing.assert_allclose(inside.observations, outside.observations, atol=1e-4)  # as above
+    np.testing.assert_allclose(alone.observations, outside.observations, atol=1e-4)
+    weights = nn.utils.parameters_to_vector(model.parameters()).detach()
+    torch.testing.assert_close(batched.states[0][1].params[0], weights, rtol=1e-5, atol=1e-5)
+    assert last.last == TOTAL
+
+
+class Deployed(Guard):
+    """A guard that remembers every action that it lets through, and how far it trusted the controller."""
+
+    def reset(self, num_runs, num_groups):
+        super().reset(num_runs, num_groups)
+        self.actions, self.trusted = [], []
+
+    def act(self, observation):
+        self.actions.append(super().act(observation))
+        self.trusted.append(self.confidence()[0])
+        return self.actions[-1]
+
+
+GUARDED = {
+    **{
+        f"random {name}": lambda name=name: RandomController(
+            Interface(knobs=tuple(KNOBS), decisions=TOTAL // EVERY, **CONTROLS[name])
+        )
+        for name in CONTROLS
+    },
+    **{
+        name: lambda name=name: agents.load(name)
+        for name in ("ppo", "recurrent_ppo", "adaptive", "optbrain", "cosine", "auto")
+    },
+}
+
+
+@pytest.mark.parametrize("rate", [RATE, 30.0], ids=["calm", "wild"])
+@pytest.mark.parametrize("name", GUARDED)
+def test_a_guarded_rollout_is_the_guarded_optimizer_action_for_action_and_weight_for_weight(name, rate):
+    inside, outside, seed = Deployed(GUARDED[name]()), Deployed(GUARDED[name]()), np.array([5], np.uint64)
+    runs = TorchRuns(Perceptron(), torch_optimizer("adamw"))
+    *_, last = rollout(runs, inside, seed, np.array([rate]), TOTAL)
+    own = torch.cat([p.detach().reshape(-1) for p in runs._rows[0].params.values()])
+
+    params = Perceptron().init(generator(5, 0))
+    model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3))
+    model.load_state_dict(params)
+    base = torch.optim.AdamW(optenv.layer_groups(model), lr=rate)
+    optimizer = optenv.ControlledOptimizer(base, outside, total_steps=TOTAL)
+    train_outside(optimizer, model, seed)
+    np.testing.assert_array_equal(inside.actions, outside.actions)
+    assert torch.equal(own, nn.utils.parameters_to_vector(model.parameters()).detach())
+    assert last.last == TOTAL and len(inside.actions) == len(inside.trusted) > 10
+
+
+def test_the_guard_does_act_in_what_is_held_against_each_other():
+    inside = Deployed(GUARDED["random absolute"]())
+    list(rollout(TorchRuns(Perceptron(), torch_optimizer("adamw")), inside, np.array([5]), np.array([RATE]), TOTAL))
+    assert min(inside.trusted) < 1.0

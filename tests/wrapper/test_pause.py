@@ -53,7 +53,7 @@ def test_a_resumed_controller_decides_at_once_and_knows_the_progress(problem, fi
     controller = fixed(-0.2, control="relative", knobs=("scale",))
     steering = controlled(optim.SGD(problem.groups, lr=0.05), controller)
     problem.train(steering, 6)
-    before = steering._steering.values["scale"].copy()
+    before = steering._run.state.values["scale"].copy()
     steering.pause()
     go_on(problem, steering, 6, 30)
     steering.resume()
@@ -62,7 +62,7 @@ def test_a_resumed_controller_decides_at_once_and_knows_the_progress(problem, fi
     progress, log_scale = (FEATURE_NAMES.index(name) for name in ("progress", "log_scale"))
     assert controller.observations[2][0, 0, progress] == pytest.approx(0.5)
     assert controller.observations[3][0, 0, progress] == pytest.approx(34 / 60)
-    assert (steering._steering.values["scale"] < before).all() and controller.observations[3][0, 0, log_scale] < 0
+    assert (steering._run.state.values["scale"] < before).all() and controller.observations[3][0, 0, log_scale] < 0
 
 
 def test_a_run_that_starts_paused_begins_when_it_resumes(problem, fixed):

@@ -23,9 +23,9 @@ def controlled(base, controller, **settings):
 
 
 def signals_of(steering):
-    steering._steering.settle()
-    signals = steering._steering._loop.signals
-    return {field.name: getattr(signals, field.name) for field in fields(signals)}
+    steering._run.settle()
+    signals = steering._run.state.loop.signals
+    return {field.name: getattr(signals, field.name) for field in fields(signals) if "validation" not in field.name}
 
 
 def step_with_losses(steering, problem, losses):
@@ -49,7 +49,7 @@ def test_a_loss_that_is_not_finite_is_left_out_of_the_statistics(problem, fixed,
 def test_an_interval_without_a_finite_loss_leaves_the_statistics_as_they_were(problem, fixed, value):
     steering = controlled(optim.SGD(problem.groups, lr=0.01), fixed(0.0))
     step_with_losses(steering, problem, [value] * 3)
-    assert np.isfinite(steering._steering._loop.observe()).all()
+    assert np.isfinite(steering._run.state.loop.observe()).all()
     step_with_losses(steering, problem, [3.0, 2.0, 1.0])
     before = signals_of(steering)
     step_with_losses(steering, problem, [value] * 3)
@@ -64,7 +64,7 @@ def test_an_interval_without_a_finite_loss_leaves_the_statistics_as_they_were(pr
 def test_a_gradient_that_is_not_finite_never_stays_in_memory(problem, fixed, value, at):
     controller = fixed(-0.1)
     base = optim.SGD(problem.groups, lr=0.01)
-    steering = controlled(base, controller)
+    steering = controlled(base, controller, guard=False)
     for step in range(15):
         steering.zero_grad()
         loss = problem.loss(step)
@@ -79,20 +79,20 @@ def test_a_gradient_that_is_not_finite_never_stays_in_memory(problem, fixed, val
                 for p, old in zip(problem.model.parameters(), before, strict=True):
                     p.copy_(old)
     assert np.isfinite(controller.observations).all()
-    assert steering._steering._stepper._clip_reference.isfinite().all()
+    assert steering._run.state.steps._clip_reference.isfinite().all()
     assert all(np.isfinite(signal).all() for signal in signals_of(steering).values())
-    assert all(t.isfinite().all() for t in steering._steering._stepper._memory.tensors())
+    assert all(t.isfinite().all() for t in steering._run.state.steps._memory.tensors())
 
 
 @not_finite
 @every_base
-def test_neutral_control_leaves_even_a_broken_step_as_it_is(make_problem, fixed, base, value):
+def test_without_a_guard_neutral_control_leaves_even_a_broken_step_as_it_is(make_problem, fixed, base, value):
     ends = []
     for steered in (False, True):
         problem = make_problem()
         optimizer = base(problem.groups)
         problem.model[0].bias.register_hook(lambda grad: torch.full_like(grad, value))
-        problem.train(controlled(optimizer, fixed(0.0)) if steered else optimizer, 4)
+        problem.train(controlled(optimizer, fixed(0.0), guard=False) if steered else optimizer, 4)
         ends.append(problem.weights())
     assert torch.equal(ends[0].nan_to_num(0.5, 1.0, -1.0), ends[1].nan_to_num(0.5, 1.0, -1.0))
 
@@ -180,7 +180,7 @@ def test_parameters_of_any_precision_are_steered_and_neutral_is_exact(make_probl
         problem.model.to(dtype)
         problem.x, problem.y = problem.x.to(dtype), problem.y.to(dtype)
         optimizer, controller = base(problem.groups), fixed(action)
-        problem.train(optimizer if action is None else controlled(optimizer, controller), 10)
+        problem.train(optimizer if action is None else controlled(optimizer, controller, guard=False), 10)
         assert action is None or np.isfinite(controller.observations).all()
         assert all(p.dtype == dtype for p in problem.model.parameters())
         ends.append(problem.weights().nan_to_num(0.5))  # AdamW's epsilon is 0 in float16

@@ -6,13 +6,13 @@ import torch
 from torch import nn, optim
 from torch.nn import functional as F
 
+import agents
 import optenv
+from agents.policies.recurrent.controller import LstmController
 from optenv.control.controller import Interface
 from optenv.control.features import FEATURE_NAMES
-from optenv.control.policy import PolicyFile
-from optenv.control.recurrent import LstmController
-from optenv.wrapper.coordinates import real_size, strided
-from optenv.wrapper.groups import GroupSketch
+from optenv.control.policy_file import PolicyFile
+from optenv.wrapper.group_sketch import GroupSketch, real_size, strided
 
 GRADIENT_NORM = FEATURE_NAMES.index("gradient_norm")
 
@@ -22,7 +22,7 @@ def controlled(base, controller, **settings):
 
 
 def scale_of(steering):
-    return steering._steering.values["scale"][0]
+    return steering._run.state.values["scale"][0]
 
 
 @pytest.mark.parametrize("control", ["absolute", "relative"])
@@ -74,8 +74,14 @@ def test_groups_may_be_added_before_the_first_step(problem, fixed):
 
 def test_a_recurrent_controller_keeps_the_memory_of_the_groups_that_stay():
     rng, width, features = np.random.default_rng(0), 4, len(FEATURE_NAMES)
-    shapes = {"lstm_input": (16, features), "lstm_hidden": (16, width), "lstm_input_bias": (16,),
-              "lstm_hidden_bias": (16,), "weight0": (3, width), "bias0": (3,)}  # fmt: skip
+    shapes = {
+        "lstm_input": (16, features),
+        "lstm_hidden": (16, width),
+        "lstm_input_bias": (16,),
+        "lstm_hidden_bias": (16,),
+        "weight0": (3, width),
+        "bias0": (3,),
+    }
     tensors = {name: rng.normal(size=shape) for name, shape in shapes.items()}
     tensors |= {"mean": np.zeros(features), "std": np.ones(features)}
     file = PolicyFile("lstm", Interface(), tensors, {"hidden": "tanh", "output": "tanh"})
@@ -113,7 +119,7 @@ def test_a_group_whose_parameters_change_keeps_its_knobs(problem, fixed):
     assert scale_of(steering).tolist() == before.tolist()
     steering.param_groups[0]["params"].clear()
     problem.train(steering, 5)
-    assert np.isfinite(steering._steering._loop.observe()).all()
+    assert np.isfinite(steering._run.state.loop.observe()).all()
 
 
 def test_all_groups_may_vanish_and_others_come(make_problem, problem, fixed):
@@ -144,8 +150,8 @@ def test_a_run_resumed_after_a_group_was_added_is_the_same_run(make_problem, fix
         problem.train(optimizer, 9)
     assert torch.equal(one.weights(), two.weights())
     for optimizer in (steering, resumed):
-        optimizer._steering.settle()
-    np.testing.assert_array_equal(steering._steering._loop.observe(), resumed._steering._loop.observe())
+        optimizer._run.settle()
+    np.testing.assert_array_equal(steering._run.state.loop.observe(), resumed._run.state.loop.observe())
 
 
 @pytest.mark.parametrize("first_update", [None, 0.01])
@@ -266,3 +272,91 @@ def test_tied_weights_are_steered_once(fixed):
         loss.backward()
         steering.step(loss=loss)
     assert controller.observations[0].shape[1] == 1 and output.weight is table.weight
+
+
+def effective(steering):
+    return [g["lr"] * s for g, s in zip(steering.param_groups, scale_of(steering), strict=True)]
+
+
+@pytest.mark.parametrize("size", ["first_update", "first_update_norm"])
+@pytest.mark.parametrize("rate", [1e-6, 1e-2, 10.0])
+@pytest.mark.parametrize("at", [6, 7], ids=["at a decision", "between decisions"])
+@pytest.mark.parametrize("change", ["added", "replaced", "all replaced"])
+def test_a_new_group_starts_at_the_others_effective_rate(problem, fixed, rate, at, change, size):
+    own = {"control": "relative", "knobs": ("scale",), size: 0.01}
+    controller = fixed(lambda count: 0.2 if count < 3 else 0.0, **own)
+    steering = controlled(optim.SGD(problem.groups, lr=0.05), controller)
+    problem.train(steering, at)
+    others = effective(steering)
+    new = nn.Parameter(torch.ones(3))
+    new.grad = torch.full((3,), 0.1)
+    if change == "added":
+        steering.add_param_group({"params": [new], "lr": rate})
+    else:
+        del steering.param_groups[0 if change == "all replaced" else 1 :]
+        steering.add_param_group({"params": [new], "lr": rate})
+    for _ in range(3):
+        steering.step(loss=0.1)
+    np.testing.assert_allclose(effective(steering), others[0], rtol=1e-9)
+
+
+def test_a_group_added_within_a_warm_up_from_zero_follows_the_others(problem, fixed):
+    controller = fixed(0.0, control="relative", first_update=0.01, knobs=("scale",))
+    steering = controlled(optim.SGD(problem.groups[:1], lr=0.05), controller)
+    schedule = optim.lr_scheduler.LambdaLR(steering, lambda step: 0.0 if step < 5 else 1.0)
+    problem.train(steering, 2, schedule)
+    steering.add_param_group({"params": [nn.Parameter(torch.ones(3))], "lr": 0.5})
+    problem.train(steering, 4)
+    assert 0.5 * scale_of(steering)[1] == pytest.approx(0.05 * scale_of(steering)[0])
+
+
+@pytest.mark.parametrize("rate", [1e-6, 10.0])
+@pytest.mark.parametrize("change", ["taken away", "at rate 0"])
+def test_a_new_group_does_not_follow_a_group_that_is(problem, fixed, change, rate):
+    first, second = problem.groups
+    controller = fixed(0.0, control="relative", first_update=0.01, knobs=("scale",))
+    steering = controlled(optim.SGD([{**first, "lr": 0.005}, second], lr=0.05), controller)
+    problem.train(steering, 7)
+    stays = effective(steering)[1]
+    if change == "taken away":
+        del steering.param_groups[0]
+    else:
+        steering.param_groups[0]["lr"] = 0.0
+    steering.add_param_group({"params": [nn.Parameter(torch.ones(3))], "lr": rate})
+    problem.train(steering, 1)
+    np.testing.assert_allclose(effective(steering)[-2:], stays, rtol=1e-9)
+
+
+def test_under_auto_a_group_added_later_goes_on_at_the_others_rate(problem):
+    steering = controlled(optim.Adam(problem.groups[:1], lr=0.05), agents.load("auto"))
+    problem.train(steering, 12)
+    steering.add_param_group({"params": problem.groups[1]["params"], "lr": 1e-4})
+    for _ in range(3):
+        problem.train(steering, 5)
+        np.testing.assert_allclose(*effective(steering), rtol=1e-6)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_the_gradient_of_a_parameter_that_was_replaced_is_not_seen(problem, fixed, place):
+    steering = controlled(optim.SGD(problem.groups, lr=0.05), fixed(-0.2, knobs=("scale", "clip")))
+    problem.train(steering, 7)
+    sketch, replaced = steering._run.state.steps._sketch, steering.param_groups[1]["params"][place]
+    before = sketch.gradient(now=steering.param_groups)
+    steering.param_groups[1]["params"][place] = nn.Parameter(replaced.detach().clone())
+    assert replaced.grad is not None
+    after = sketch.gradient(now=steering.param_groups)
+    assert torch.equal(before[:, 0], after[:, 0]) and not torch.equal(before[:, 1], after[:, 1])
+    steering.param_groups[1]["params"][1 - place].grad = None
+    assert sketch.without_gradient(steering.param_groups) == [1]
+
+
+def test_a_new_group_follows_the_rates_that_others_have_since_a_checkpoint_was_loaded(problem, fixed):
+    controller = fixed(0.0, control="relative", first_update=0.01, knobs=("scale",))
+    steering = controlled(optim.SGD(problem.groups, lr=0.05), controller)
+    problem.train(steering, 7)
+    steering.load_state_dict(steering.state_dict())
+    for group in steering.param_groups:
+        group["lr"] = 0.001
+    steering.add_param_group({"params": [nn.Parameter(torch.ones(3))], "lr": 10.0})
+    problem.train(steering, 1)
+    np.testing.assert_allclose(effective(steering), effective(steering)[0], rtol=1e-9)

@@ -43,10 +43,10 @@ def test_an_observed_loss_is_forgotten_with_the_gradients_and_gives_way_to_one_t
     steering.pause()
     steering.step()
     steering.resume()
-    with pytest.raises(ValueError, match="expected loss="):
-        steering.step()
     copy.deepcopy(steering).step(loss=5.0)
-    assert [decision["loss"] for decision in steering.history] == [None, 1.0]
+    steering.step()
+    steering.step(loss=3.0)
+    assert [decision["loss"] for decision in steering.history] == [None, 1.0, 2.0, 2.0]
 
 
 def test_what_is_observed_is_a_single_number(problem, fixed):
@@ -69,13 +69,25 @@ def make_trainer(fixed, tmp_path):
         base = optim.AdamW(optenv.layer_groups(model), lr=1e-2)
         optimizer = optenv.ControlledOptimizer(base, fixed(0.2, control="relative"), steps_per_action=1)
         settings = transformers.TrainingArguments(
-            str(tmp_path), max_steps=4, per_device_train_batch_size=4, gradient_accumulation_steps=2, save_steps=2,
-            logging_steps=1, report_to=[], disable_tqdm=True, use_cpu=True,
-        )  # fmt: skip
-        return example["ControlledTrainer"](
-            model, settings, train_dataset=example["sentences"](64, torch.Generator().manual_seed(0)),
+            str(tmp_path),
+            max_steps=4,
+            per_device_train_batch_size=4,
+            gradient_accumulation_steps=2,
+            save_steps=2,
+            logging_steps=1,
+            report_to=[],
+            disable_tqdm=True,
+            use_cpu=True,
+        )
+        trainer = transformers.Trainer(
+            model,
+            settings,
+            train_dataset=example["sentences"](64, torch.Generator().manual_seed(0)),
             optimizers=(optimizer, optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)),
-        )  # fmt: skip
+            callbacks=[pytest.importorskip("optenv.integrations.huggingface").ControlCallback()],
+        )
+        trainer.controlled = optimizer
+        return trainer
 
     return make
 
@@ -87,6 +99,7 @@ def test_a_trainer_s_optimizer_sees_the_losses_it_reports_and_resumes_from_its_c
     observed = [decision["loss"] for decision in whole.controlled.history]
     assert observed[0] is None
     assert observed[1:] == pytest.approx(reported[:3], abs=1e-3)  # it reports four digits
+    assert all(0 < log["control_scale/classifier"] for log in whole.state.log_history if "loss" in log)
     resumed = make_trainer()
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     assert [decision["step"] for decision in resumed.controlled.history] == [2, 3]

@@ -1,4 +1,4 @@
-"""What all pages share: words in two languages, settings behind widgets, sentences for errors, figures, exports."""
+"""Shared by all pages: translation, settings behind widgets, errors, figures, exports."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import streamlit as st
 
-from agents.playground.complaints import Complaint
 from agents.playground.export import FORMATS, Exhibit
 from agents.playground.russian import RUSSIAN
 from agents.playground.settings import Settings, from_file, to_link
+from agents.playground.validation import InvalidSetting
 from optenv.figures.picture import Picture
 from optenv.figures.plotly_canvas import plotly_figure
 
@@ -27,7 +27,7 @@ def say(text: str) -> str:
 
 def sentence(error: Exception) -> str:
     """Return what went wrong as a sentence in the language of this session."""
-    if isinstance(error, Complaint):
+    if isinstance(error, InvalidSetting):
         return say(error.template).format(**error.values)
     return f"{say('That did not work:')} {error}"
 
@@ -58,6 +58,7 @@ class Form:
     def __init__(self, default: Settings):
         """Begin a page, or go on with it."""
         self._kind, self._page = type(default), default.page
+        self._fields = {own.name: own for own in fields(default)}
         if st.session_state.get("page") != self._page:
             _refresh(st.session_state.get(f"{self._page}:kept", default))
             st.session_state["page"] = self._page
@@ -80,17 +81,17 @@ class Form:
         more = {"placeholder": say("choose")} | more
         return self._hold(field, tuple(st.multiselect(say(label), options, value, key=self.key(field), **more)))
 
-    def number(self, label: str, low: float, high: float, field: str, value: Any = None, **more: Any) -> Any:
-        """Show a field for a number of any size."""
+    def number(self, label: str, field: str, limits: Any = None, value: Any = None, **more: Any) -> Any:
+        """Show a field for a number of any size, within the limits of the setting of that name, or others."""
+        low, high = map(float, limits or self._fields[field].metadata["range"])
         value = getattr(self.initial, field) if value is None else value
         shown: Any = {"format": "%g", "step": 0.1} | more
-        value = min(max(float(value), float(low)), float(high))
-        return self._hold(
-            field, st.number_input(say(label), float(low), float(high), value, key=self.key(field), **shown)
-        )
+        value = min(max(float(value), low), high)
+        return self._hold(field, st.number_input(say(label), low, high, value, key=self.key(field), **shown))
 
-    def whole(self, label: str, low: int, high: int, field: str, value: Any = None, **more: Any) -> Any:
-        """Show a field for a whole number."""
+    def whole(self, label: str, field: str, limits: Any = None, value: Any = None, **more: Any) -> Any:
+        """Show a field for a whole number, likewise."""
+        low, high = map(int, limits or self._fields[field].metadata["range"])
         value = getattr(self.initial, field) if value is None else value
         return self._hold(field, st.number_input(say(label), low, high, value, 1, key=self.key(field), **more))
 
@@ -110,8 +111,9 @@ class Form:
         """Show names beside each other, of which one is pressed."""
         value = getattr(self.initial, field)
         value = value if value in options else options[-1]
-        shown = st.segmented_control(say(label), options, default=value, key=self.key(field), required=True,
-                                     format_func=say)  # fmt: skip
+        shown = st.segmented_control(
+            say(label), options, default=value, key=self.key(field), required=True, format_func=say
+        )
         return self._hold(field, shown or value)
 
     def _hold(self, field: str, value: Any) -> Any:
@@ -119,7 +121,7 @@ class Form:
         return value
 
     def settings(self, **other: Any) -> Any:
-        """Return the settings that the widgets hold, or say on the page why there are none.
+        """Return the settings of the widgets, or say on the page why there are none.
 
         Args:
           **other: fields that are not one widget each.
@@ -127,10 +129,9 @@ class Form:
         Returns:
           The settings, or None.
         """
-        names = {f.name for f in fields(self._kind)}
-        held = vars(self.initial) | {name: v for name, v in self.values.items() if name in names} | other
+        values = vars(self.initial) | {name: v for name, v in self.values.items() if name in self._fields} | other
         try:
-            settings = self._kind(**held)
+            settings = self._kind(**values)
         except ValueError as error:
             st.error(sentence(error))
             return None
@@ -155,9 +156,14 @@ def exports(make: Callable[[], Exhibit], settings: Settings) -> None:
     st.caption(say("Numbers, picture or page of what is shown here, each with the settings that reproduce it."))
     for column, (name, (write, ending, media)) in zip(st.columns(len(FORMATS)), FORMATS.items(), strict=True):
         column.download_button(
-            name, partial(_written, write, make), f"optcontrol-{settings.page}.{ending}", media,
-            key=f"{settings.page}:export:{name}", on_click="ignore", width="stretch",
-        )  # fmt: skip
+            name,
+            partial(_written, write, make),
+            f"optcontrol-{settings.page}.{ending}",
+            media,
+            key=f"{settings.page}:export:{name}",
+            on_click="ignore",
+            width="stretch",
+        )
     st.caption(say("Link to these settings:"))
     base = (getattr(st.context, "url", None) or "").split("?")[0]
     language = st.session_state.get("language", "English")

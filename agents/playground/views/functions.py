@@ -49,8 +49,16 @@ def _run(settings: FunctionSettings) -> None:
 
 
 def _ask_preset() -> None:
-    name = st.selectbox(say("Preset"), list(PRESETS), None, key="preset", on_change=_apply_preset, format_func=say,
-                        placeholder=say("choose"), help=say("Sets everything below, and runs."))  # fmt: skip
+    name = st.selectbox(
+        say("Preset"),
+        list(PRESETS),
+        None,
+        key="preset",
+        on_change=_apply_preset,
+        format_func=say,
+        placeholder=say("choose"),
+        help=say("Sets everything below, and runs."),
+    )
     if name:
         st.caption(say(PRESETS[name].why))
 
@@ -64,17 +72,27 @@ def _ask(form: Form) -> FunctionSettings | None:
     """Show the widgets and return the settings they hold."""
     function = form.one("Function", list(FUNCTION), "function")
     optimizers = form.several("Optimizers", list(OPTIMIZERS), "optimizers", format_func=_title)
-    form.several("Controllers on top of each", controller_names(), "controllers",
-                 help=say("Each optimizer runs alone, and under each of these."))  # fmt: skip
+    form.several(
+        "Controllers on top of each",
+        controller_names(),
+        "controllers",
+        help=say("Each optimizer runs alone, and under each of these."),
+    )
     form.slide("Iterations", 10, 2000, "iterations")
     start = _ask_start(form, function)
     with st.expander(say("Noise and penalties")):
-        form.number("Gradient noise (standard deviation, loss / distance)", 0.0, 1e6, "noise",
-                    help=say("Added to every coordinate of the gradient: the same noise for all methods."))  # fmt: skip
-        form.number("L1 penalty: weight of |x| + |y|", 0.0, 1e6, "l1")
-        form.number("L2 penalty: weight of (x² + y²) / 2", 0.0, 1e6, "l2",
-                    help=say("With a penalty every method runs twice, with it and without."))  # fmt: skip
-        form.number("Tolerance (loss that counts as arrived)", 0.0, 1e6, "tolerance", step=1e-4)
+        form.number(
+            "Gradient noise (standard deviation, loss / distance)",
+            "noise",
+            help=say("Added to every coordinate of the gradient: the same noise for all methods."),
+        )
+        form.number("L1 penalty: weight of |x| + |y|", "l1")
+        form.number(
+            "L2 penalty: weight of (x² + y²) / 2",
+            "l2",
+            help=say("With a penalty every method runs twice, with it and without."),
+        )
+        form.number("Tolerance (loss that counts as arrived)", "tolerance", step=1e-4)
     with st.expander(say("Look")):
         form.one("Colour map", COLOR_MAPS, "colors")
         form.one("Heights and colours", HEIGHTS, "heights", format_func=say)
@@ -98,10 +116,10 @@ def _ask_start(form: Form, function: str) -> tuple[float, float] | None:
     left, right = st.columns(2)
     if not random:
         with left:
-            x = form.number("Start x", low_x, high_x, f"x.{function}", x)
+            x = form.number("Start x", f"x.{function}", (low_x, high_x), x)
         with right:
-            y = form.number("Start y", low_y, high_y, f"y.{function}", y)
-    form.whole("Seed", 0, 2**31, "seed", help=say("Of the random start, the noise, and what Sophia draws."))
+            y = form.number("Start y", f"y.{function}", (low_y, high_y), y)
+    form.whole("Seed", "seed", help=say("Of the random start, the noise, and what Sophia draws."))
     return None if random else (x, y)
 
 
@@ -120,9 +138,9 @@ def _ask_option(form: Form, row: OptimizerRow, option: Option, value: Any) -> An
     if isinstance(option.default, bool):
         return form.check(option.name, field, bool(value), **more)
     if isinstance(option.default, int):
-        return form.whole(option.name, int(option.low), int(option.high), field, value, **more)
+        return form.whole(option.name, field, (option.low, option.high), value, **more)
     step = float(option.default) / 10 or 0.01
-    return form.number(option.name, option.low, option.high, field, value, step=step, help=more["help"])
+    return form.number(option.name, field, (option.low, option.high), value, step=step, help=more["help"])
 
 
 def _show(form: Form, settings: FunctionSettings, ran: FunctionSettings, race: Race) -> None:

@@ -26,10 +26,10 @@ def show() -> None:
     with st.sidebar:
         pressed = running.buttons(PAGE)
         task = running.ask_run(form)
-        form.number("Least learning rate", 1e-8, 100.0, "low", step=1e-5)
-        form.number("Greatest learning rate", 1e-8, 100.0, "high", step=1e-2)
-        form.whole("Number of rates", 2, 41, "count")
-        form.whole("Runs at each rate", 1, 10, "num_seeds")
+        form.number("Least learning rate", "low", step=1e-5)
+        form.number("Greatest learning rate", "high", step=1e-2)
+        form.whole("Number of rates", "count")
+        form.whole("Runs at each rate", "num_seeds")
         running.ask_rest(form)
         settings = form.settings(task=task)
     running.follow(PAGE, settings, pressed, sweep, _draw)
@@ -43,12 +43,19 @@ def _draw(job: Job, events: list[Any]) -> None:
         return
     common.chart(picture, f"{PAGE}:rates")
     st.dataframe(
-        [{say("controller"): row["controller"], say("best loss"): f"{row['best']:.4g}",
-          say("at learning rate"): f"{row['best_lr']:.2g}", say("worst loss"): f"{row['worst']:.4g}",
-          say("worst over best"): f"{row['worst_over_best']:.3g}"}
-         for row in sweep_summary(events, settings)],
-        hide_index=True, key=f"{PAGE}:table",
-    )  # fmt: skip
+        [
+            {
+                say("controller"): row["controller"],
+                say("best loss"): f"{row['best']:.4g}",
+                say("at learning rate"): f"{row['best_lr']:.2g}",
+                say("worst loss"): f"{row['worst']:.4g}",
+                say("worst over best"): f"{row['worst_over_best']:.3g}",
+            }
+            for row in sweep_summary(events, settings)
+        ],
+        hide_index=True,
+        key=f"{PAGE}:table",
+    )
     if not job.active:
         common.exports(partial(_exhibit, settings, events), settings)
 

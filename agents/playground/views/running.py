@@ -25,17 +25,16 @@ def ask_run(form: Form) -> str:
     task = form.one("Task", task_names(), "family", name)
     if isinstance(family := tasks.get(task), tasks.Family):
         value = int(member) if member and task == name else 0
-        task += f":{form.whole('Member of the family', 0, family.num_members - 1, f'member.{task}', value)}"
+        task += f":{form.whole('Member of the family', f'member.{task}', (0, family.num_members - 1), value)}"
     form.one("Base optimizer", base_names(), "optimizer")
-    form.several("Controllers", controller_names(), "controllers",
-                 help=say("“neutral” is the base optimizer alone."))  # fmt: skip
+    form.several("Controllers", controller_names(), "controllers", help=say("“neutral” is the base optimizer alone."))
     form.slide("Inner steps", 10, 2000, "steps")
     return task
 
 
 def ask_rest(form: Form) -> None:
     """Show the widgets that both pages have at the end."""
-    form.whole("Seed", 0, 2**31, "seed")
+    form.whole("Seed", "seed")
     form.one("A parameter group is", GROUPINGS, "groups", format_func=say)
 
 
@@ -54,9 +53,12 @@ def page_job(page: str) -> Job | None:
 
 
 def follow(
-    page: str, settings: RunSettings | None, pressed: tuple[bool, bool],
-    work: Callable[[Any], Iterator[Any]], draw: Callable[[Job, list[Any]], None],
-) -> None:  # fmt: skip
+    page: str,
+    settings: RunSettings | None,
+    pressed: tuple[bool, bool],
+    work: Callable[[Any], Iterator[Any]],
+    draw: Callable[[Job, list[Any]], None],
+) -> None:
     """Start and stop the page's job as its buttons say, and show it, again and again while it runs.
 
     Args:

@@ -26,7 +26,7 @@ def show() -> None:
     with st.sidebar:
         pressed = running.buttons(PAGE)
         task = running.ask_run(form)
-        form.number("Base learning rate", 1e-8, 100.0, "lr", step=1e-4)
+        form.number("Base learning rate", "lr", step=1e-4)
         running.ask_rest(form)
         settings = form.settings(task=task)
     running.follow(PAGE, settings, pressed, train, partial(_draw, form))
@@ -40,11 +40,17 @@ def _draw(form: Form, job: Job, events: list[Any]) -> None:
         common.chart(knob_picture(own[shown], say), f"{PAGE}:knobs")
     rows = run_summary(events)
     st.dataframe(
-        [{say("controller"): row["controller"], say("inner step"): row["step"],
-          say("validation loss"): f"{row['loss']:.5g}" if row["loss"] < float("inf") else say("diverged")}
-         for row in rows],
-        hide_index=True, key=f"{PAGE}:table",
-    )  # fmt: skip
+        [
+            {
+                say("controller"): row["controller"],
+                say("inner step"): row["step"],
+                say("validation loss"): f"{row['loss']:.5g}" if row["loss"] < float("inf") else say("diverged"),
+            }
+            for row in rows
+        ],
+        hide_index=True,
+        key=f"{PAGE}:table",
+    )
     if not job.active and shown in own:
         settings = TrainingSettings(**{**vars(job.settings), "shown": shown})
         common.exports(partial(_exhibit, settings, events), settings)

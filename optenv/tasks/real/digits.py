@@ -8,9 +8,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from optenv.tasks.layers import batch_norm, cross_entropy, init_conv, init_linear, init_norm, linear
-from optenv.tasks.mlp import Mlp
-from optenv.tasks.perceptron import PerceptronTask
+from optenv.errors import needed_for
+from optenv.tasks.layers import batch_norm, conv, cross_entropy, init_conv, init_linear, init_norm, linear
+from optenv.tasks.mlp import Mlp, PerceptronTask
 from optenv.tasks.real.fixed import Fixed, split
 from optenv.tasks.task import Batch, Data, Params, Task
 
@@ -18,7 +18,8 @@ from optenv.tasks.task import Batch, Data, Params, Task
 @cache
 def load() -> Data:
     """Return 1527 training and 270 validation digits: pixels in [0, 1], [B, 64], and labels, [B]."""
-    from sklearn.datasets import load_digits
+    with needed_for("the data of this task"):
+        from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
     return split(torch.tensor(pixels / 16, dtype=torch.float32), torch.tensor(labels), valid=0.15)
@@ -63,8 +64,7 @@ class DigitsConv(Task):
 
 
 def _block(params: Params, k: str, x: Tensor) -> Tensor:
-    x = F.conv2d(x, params[f"conv{k}.weight"], params[f"conv{k}.bias"], padding=1)
-    return batch_norm(params, f"norm{k}", x).relu()
+    return batch_norm(params, f"norm{k}", conv(params, f"conv{k}", x, padding=1)).relu()
 
 
 TASKS = (

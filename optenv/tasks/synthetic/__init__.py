@@ -23,3 +23,5 @@ FAMILIES = (
     table.CLASSIFICATION,
     table.REGRESSION,
 )
+# What is trained and calibrated on where nothing else is named: it needs no data of other packages.
+NAMES = tuple(family.name for family in FAMILIES)

@@ -8,8 +8,7 @@ from functools import partial
 from torch import Generator
 from torch.nn import functional as F
 
-from optenv.tasks.mlp import NORMS, Mlp
-from optenv.tasks.perceptron import PerceptronTask
+from optenv.tasks.mlp import NORMS, Mlp, PerceptronTask
 from optenv.tasks.synthetic import sampling
 from optenv.tasks.synthetic.family import (
     ACTIVATION_NAMES,
@@ -19,7 +18,7 @@ from optenv.tasks.synthetic.family import (
     draw_gain,
     log_integer,
 )
-from optenv.tasks.task import Data, Task
+from optenv.tasks.task import Batch, Data, Task
 
 # (hidden layers on either side of the bottleneck, norms): 2, 3, 4, 5, 6 and 6 groups.
 _SHAPES = ((0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 0))
@@ -36,11 +35,15 @@ def draw_data(generator: Generator, *, examples: int, inputs: int) -> Data:
       examples: size of the training set.
       inputs: number of features.
     """
-    total, rank = examples + sampling.VALID_EXAMPLES, sampling.integer(generator, 1, max(1, inputs // 4))
-    latent = sampling.normal(generator, total, rank) * sampling.spectrum(generator, rank, 10.0)
-    noise = sampling.log_between(generator, 1e-3, 0.5) * sampling.normal(generator, total, inputs)
-    x = sampling.teacher(generator, latent, inputs) + noise
-    return sampling.split(sampling.conditioned(generator, x, worst=10.0))
+
+    def draw(rows: sampling.Examples) -> Batch:
+        rank = sampling.integer(rows.generator, 1, max(1, inputs // 4))
+        latent = rows.normal(rank) * sampling.spectrum(rows.generator, rank, 10.0)
+        noise = sampling.log_between(rows.generator, 1e-3, 0.5) * rows.normal(inputs)
+        x = rows.teacher(latent, inputs) + noise
+        return (sampling.conditioned(rows.generator, x, worst=10.0),)
+
+    return sampling.draw_data(generator, examples, draw)
 
 
 def _member(rng: random.Random, name: str) -> Task:

@@ -9,10 +9,10 @@ import torch
 from torch import Generator, Tensor
 
 from optenv.tasks.layers import cross_entropy
-from optenv.tasks.perceptron import PerceptronTask
+from optenv.tasks.mlp import PerceptronTask
 from optenv.tasks.synthetic import sampling
 from optenv.tasks.synthetic.family import BATCH_SIZES, DrawnFamily, draw_examples, draw_mlp, log_integer
-from optenv.tasks.task import Data
+from optenv.tasks.task import Batch, Data
 
 
 def draw_data(generator: Generator, *, examples: int, inputs: int, classes: int, wrong: float = 0.3) -> Data:
@@ -28,30 +28,34 @@ def draw_data(generator: Generator, *, examples: int, inputs: int, classes: int,
       classes: number of classes.
       wrong: largest share of labels that are replaced.
     """
-    source = _mixture if sampling.chance(generator, 0.5) else _decisions
-    x, y = source(generator, examples + sampling.VALID_EXAMPLES, inputs, classes)
-    return sampling.split(sampling.conditioned(generator, x), _mislabelled(generator, y, classes, wrong))
+
+    def draw(rows: sampling.Examples) -> Batch:
+        source = _mixture if sampling.chance(rows.generator, 0.5) else _decisions
+        x, y = source(rows, inputs, classes)
+        return sampling.conditioned(rows.generator, x), _mislabelled(rows, y, classes, wrong)
+
+    return sampling.draw_data(generator, examples, draw)
 
 
-def _mixture(generator: Generator, total: int, inputs: int, classes: int) -> tuple[Tensor, Tensor]:
-    clusters = classes * sampling.integer(generator, 1, 3)
+def _mixture(rows: sampling.Examples, inputs: int, classes: int) -> tuple[Tensor, Tensor]:
+    clusters = classes * sampling.integer(rows.generator, 1, 3)
     # Centres lie about separation * sqrt(2) apart whatever the dimension; the noise has unit scale.
-    separation = sampling.log_between(generator, 1.0, 8.0)
-    centres = sampling.normal(generator, clusters, inputs) * separation / inputs**0.5
-    cluster = torch.randint(clusters, (total,), generator=generator)
-    x = centres[cluster] + sampling.normal(generator, total, inputs)
+    separation = sampling.log_between(rows.generator, 1.0, 8.0)
+    centres = sampling.normal(rows.generator, clusters, inputs) * separation / inputs**0.5
+    cluster = rows.integers(clusters)
+    x = centres[cluster] + rows.normal(inputs)
     return x / (1 + separation**2 / inputs) ** 0.5, cluster % classes
 
 
-def _decisions(generator: Generator, total: int, inputs: int, classes: int) -> tuple[Tensor, Tensor]:
-    x = sampling.normal(generator, total, inputs)
-    return x, sampling.teacher(generator, x, classes).argmax(-1)
+def _decisions(rows: sampling.Examples, inputs: int, classes: int) -> tuple[Tensor, Tensor]:
+    x = rows.normal(inputs)
+    return x, rows.teacher(x, classes).argmax(-1)
 
 
-def _mislabelled(generator: Generator, y: Tensor, classes: int, worst: float) -> Tensor:
-    share = max(0.0, sampling.between(generator, -worst, worst))
-    wrong = torch.rand(y.shape, generator=generator) < share
-    return torch.where(wrong, torch.randint(classes, y.shape, generator=generator), y)
+def _mislabelled(rows: sampling.Examples, y: Tensor, classes: int, worst: float) -> Tensor:
+    share = max(0.0, sampling.between(rows.generator, -worst, worst))
+    wrong = rows.draw(lambda generator, count: torch.rand(count, generator=generator)) < share
+    return torch.where(wrong, rows.integers(classes), y)
 
 
 def draw_task(rng: random.Random, name: str) -> PerceptronTask:

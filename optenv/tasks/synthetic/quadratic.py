@@ -56,10 +56,7 @@ class Quadratic(Task):
         targets = targets + noise * targets.std() * sampling.normal(generator, self.examples)
         # The mean over `size` rows of this scale is the sum over the rows of the root of H.
         exact = root * self.size**0.5
-        return Data(
-            train=(rows[:, None], targets[:, None]),
-            valid=(exact[:, None], (exact @ minimum)[:, None]),
-        )
+        return Data(train=(rows[:, None], targets[:, None]), valid=(exact[:, None], (exact @ minimum)[:, None]))
 
     def loss(self, params: Params, batch: Batch) -> Tensor:
         """Return the mean of 0.5 |a x - b|^2 over the batch."""

@@ -8,10 +8,10 @@ from functools import partial
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from optenv.tasks.perceptron import PerceptronTask
+from optenv.tasks.mlp import PerceptronTask
 from optenv.tasks.synthetic import sampling
 from optenv.tasks.synthetic.family import BATCH_SIZES, DrawnFamily, draw_examples, draw_mlp, log_integer
-from optenv.tasks.task import Data
+from optenv.tasks.task import Batch, Data
 
 # The squared error twice: it is what most regressions use.
 CRITERIA = (F.mse_loss, F.mse_loss, F.l1_loss, F.smooth_l1_loss)
@@ -29,18 +29,23 @@ def draw_data(generator: Generator, *, examples: int, inputs: int, outputs: int)
       inputs: number of features.
       outputs: number of targets.
     """
-    x = sampling.normal(generator, examples + sampling.VALID_EXAMPLES, inputs)
-    y = sampling.teacher(generator, x, outputs)
-    scale = sampling.log_between(generator, 0.3, 3.0)
-    return sampling.split(sampling.conditioned(generator, x), scale * (y + _noise(generator, y)))
+
+    def draw(rows: sampling.Examples) -> Batch:
+        x = rows.normal(inputs)
+        y = rows.teacher(x, outputs)
+        scale = sampling.log_between(rows.generator, 0.3, 3.0)
+        return sampling.conditioned(rows.generator, x), scale * (y + _noise(rows, outputs))
+
+    return sampling.draw_data(generator, examples, draw)
 
 
-def _noise(generator: Generator, y: Tensor) -> Tensor:
-    noise = sampling.normal(generator, *y.shape)
-    if sampling.chance(generator, 0.25):
+def _noise(rows: sampling.Examples, outputs: int) -> Tensor:
+    noise = rows.normal(outputs)
+    if sampling.chance(rows.generator, 0.25):
         # Student's t with 3 degrees of freedom: a normal over the root of a mean of 3 squared normals.
-        noise = noise / sampling.normal(generator, 3, *y.shape).square().mean(0).sqrt()
-    return noise * sampling.log_between(generator, 0.01, 1.5)
+        squares = rows.draw(lambda generator, count: sampling.normal(generator, 3, count, outputs).square(), axis=1)
+        noise = noise / squares.mean(0).sqrt()
+    return noise * sampling.log_between(rows.generator, 0.01, 1.5)
 
 
 def draw_task(rng: random.Random, name: str) -> PerceptronTask:

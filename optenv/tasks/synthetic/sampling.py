@@ -3,14 +3,81 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 
 from optenv.tasks.mlp import ACTIVATIONS, Mlp
-from optenv.tasks.task import Data
+from optenv.tasks.task import Batch, Data
 
-VALID_EXAMPLES = 256
+VALID_EXAMPLES, TEST_EXAMPLES = 256, 1000
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The examples of one run, drawn number by number; all of them share what is drawn from `generator` besides.
+
+    Attributes:
+      generator: of the run.
+      count: training and validation examples, drawn from it.
+      fresh: of test examples, which come after the others; None where they are not asked for.
+    """
+
+    generator: Generator
+    count: int
+    fresh: Generator | None = None
+
+    def draw(self, sample: Callable[[Generator, int], Tensor], axis: int = 0) -> Tensor:
+        """Draw a tensor with an entry for every example along `axis`; `sample` draws the given number of them."""
+        drawn = sample(self.generator, self.count)
+        return drawn if self.fresh is None else torch.cat([drawn, sample(self.fresh, TEST_EXAMPLES)], axis)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Draw a standard normal tensor, [B, *shape]."""
+        return self.draw(lambda generator, count: normal(generator, count, *shape))
+
+    def integers(self, end: int) -> Tensor:
+        """Draw whole numbers below `end`, [B]."""
+        return self.draw(lambda generator, count: torch.randint(end, (count,), generator=generator))
+
+    def teacher(self, x: Tensor, outputs: int) -> Tensor:
+        """Label `x` by a random network, each output standardised; [B, outputs]."""
+        depth = integer(self.generator, 0, 2)
+        mlp = Mlp(
+            inputs=x.shape[-1],
+            hidden=(integer(self.generator, 4, 32),) * depth,
+            outputs=outputs,
+            activation=list(ACTIVATIONS)[integer(self.generator, 0, len(ACTIVATIONS) - 1)],
+            gain=between(self.generator, 1.0, 4.0),
+        )
+        return self.standardised(mlp.apply(mlp.init(self.generator), x))
+
+    def standardised(self, y: Tensor) -> Tensor:
+        """Shift and scale each column to mean 0 and standard deviation 1, those of the test examples left aside."""
+        deviation, mean = torch.std_mean(y[: self.count], 0)
+        return (y - mean) / (deviation + 1e-12)
+
+
+def draw_data(generator: Generator, examples: int, draw: Callable[[Examples], Batch]) -> Data:
+    """Draw one run's data, `VALID_EXAMPLES` and `TEST_EXAMPLES` among them.
+
+    Args:
+      generator: source of randomness; test examples are drawn from where it is left, once they are asked for.
+      examples: size of the training set.
+      draw: draws tensors with a row for every example.
+    """
+    total, begin = examples + VALID_EXAMPLES, generator.get_state()
+    tensors = draw(Examples(generator, total))
+    end = generator.get_state()
+
+    def test() -> Batch:
+        # All is drawn again: what the examples share comes between them, and more rows at once round otherwise.
+        again, fresh = Generator().set_state(begin), Generator().set_state(end)
+        return tuple(tensor[total:] for tensor in draw(Examples(again, total, fresh)))
+
+    return Data(tuple(t[:examples] for t in tensors), tuple(t[examples:] for t in tensors), draw_test=test)
 
 
 def between(generator: Generator, low: float, high: float) -> float:
@@ -69,33 +136,8 @@ def conditioned(generator: Generator, x: Tensor, *, worst: float = 1e3) -> Tenso
     return rotate(generator, x * scales / scales.square().mean().sqrt())
 
 
-def teacher(generator: Generator, x: Tensor, outputs: int) -> Tensor:
-    """Label `x` by a random network, each output standardised; [B, outputs]."""
-    depth = integer(generator, 0, 2)
-    mlp = Mlp(
-        inputs=x.shape[-1],
-        hidden=(integer(generator, 4, 32),) * depth,
-        outputs=outputs,
-        activation=list(ACTIVATIONS)[integer(generator, 0, len(ACTIVATIONS) - 1)],
-        gain=between(generator, 1.0, 4.0),
-    )
-    return standardised(mlp.apply(mlp.init(generator), x))
-
-
-def standardised(y: Tensor) -> Tensor:
-    """Shift and scale each column to mean 0 and standard deviation 1."""
-    deviation, mean = torch.std_mean(y, 0)
-    return (y - mean) / (deviation + 1e-12)
-
-
 def gumbel(generator: Generator, *shape: int) -> Tensor:
     """Draw standard Gumbel noise; the largest logit + noise is a sample from the softmax."""
     # Both logarithms stay finite: rand is below 1, and 0 becomes the smallest number.
     uniform = torch.rand(shape, generator=generator).clamp_min_(torch.finfo(torch.float32).tiny)
     return -(-uniform.log()).clamp_min_(torch.finfo(torch.float32).tiny).log()
-
-
-def split(*tensors: Tensor) -> Data:
-    """Make the last `VALID_EXAMPLES` rows the validation set and the others the training set."""
-    cut = len(tensors[0]) - VALID_EXAMPLES
-    return Data(train=tuple(t[:cut] for t in tensors), valid=tuple(t[cut:] for t in tensors))

@@ -44,9 +44,12 @@ class SyntheticSequence(Task):
 
     def draw(self, generator: Generator) -> Data:
         """Draw a chain of order 1 or 2 and windows of it (x [B, context]) with their next tokens (y [B])."""
-        total = self.examples + sampling.VALID_EXAMPLES
-        windows = _chains(generator, total, self.context + 1, self.tokens)
-        return sampling.split(windows[:, :-1], windows[:, -1])
+
+        def draw(rows: sampling.Examples) -> Batch:
+            windows = _chains(rows, self.context + 1, self.tokens)
+            return windows[:, :-1], windows[:, -1]
+
+        return sampling.draw_data(generator, self.examples, draw)
 
     def loss(self, params: Params, batch: Batch) -> Tensor:
         """Return the mean cross-entropy in nats."""
@@ -55,15 +58,16 @@ class SyntheticSequence(Task):
         return cross_entropy(self.mlp.apply(params, embedded), following)
 
 
-def _chains(generator: Generator, count: int, length: int, tokens: int) -> Tensor:
-    """Run `count` independent chains, one token for all of them at a time; [count, length]."""
-    order = min(sampling.integer(generator, 1, 2), length - 1)
-    sharpness = sampling.between(generator, 1.0, 4.0)
-    logits = sharpness * sampling.normal(generator, order, tokens, tokens)
-    chain = list(torch.randint(tokens, (order, count), generator=generator))
+def _chains(rows: sampling.Examples, length: int, tokens: int) -> Tensor:
+    """Run independent chains, one token for all of them at a time; [B, length]."""
+    order = min(sampling.integer(rows.generator, 1, 2), length - 1)
+    sharpness = sampling.between(rows.generator, 1.0, 4.0)
+    logits = sharpness * sampling.normal(rows.generator, order, tokens, tokens)
+    chain = list(rows.draw(lambda generator, n: torch.randint(tokens, (order, n), generator=generator), axis=1))
     while len(chain) < length:
         following = sum(logits[k][chain[-1 - k]] for k in range(order))
-        chain.append((following + sampling.gumbel(generator, count, tokens)).argmax(-1))
+        noise = rows.draw(lambda generator, count: sampling.gumbel(generator, count, tokens))
+        chain.append((following + noise).argmax(-1))
     return torch.stack(chain, 1)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from optenv.tasks.perceptron import PerceptronTask
+from optenv.tasks.mlp import PerceptronTask
 from optenv.tasks.synthetic import classification, regression
 from optenv.tasks.synthetic.family import DrawnFamily, log_integer
 from optenv.tasks.task import Data, Task

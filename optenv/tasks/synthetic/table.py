@@ -5,16 +5,14 @@ from __future__ import annotations
 import random
 from functools import partial
 
-import torch
 from torch import Generator
 from torch.nn import functional as F
 
 from optenv.tasks.layers import cross_entropy
-from optenv.tasks.mlp import NORMS, Mlp
-from optenv.tasks.perceptron import PerceptronTask
+from optenv.tasks.mlp import NORMS, Mlp, PerceptronTask
 from optenv.tasks.synthetic import sampling
 from optenv.tasks.synthetic.family import ACTIVATION_NAMES, GROUP_COUNTS, MAX_PARAMS, DrawnFamily, log_integer
-from optenv.tasks.task import Data, Task
+from optenv.tasks.task import Batch, Data, Task
 
 # The other families draw most choices from wide ranges; here they are what people commonly take.
 WIDTHS = (16, 32, 64, 128, 256)
@@ -34,11 +32,15 @@ def draw_classes(generator: Generator, *, examples: int, inputs: int, classes: i
       classes: number of classes.
       separation: distance between centres in units of sqrt(2) standard deviations: at 2 classes overlap, at 6 hardly.
     """
-    total, clusters = examples + sampling.VALID_EXAMPLES, classes * sampling.integer(generator, 1, 3)
-    centres = sampling.normal(generator, clusters, inputs) * separation / inputs**0.5
-    cluster = torch.randint(clusters, (total,), generator=generator)
-    x = sampling.conditioned(generator, centres[cluster] + sampling.normal(generator, total, inputs), worst=30.0)
-    return sampling.split(sampling.standardised(x), cluster % classes)
+
+    def draw(rows: sampling.Examples) -> Batch:
+        clusters = classes * sampling.integer(rows.generator, 1, 3)
+        centres = sampling.normal(rows.generator, clusters, inputs) * separation / inputs**0.5
+        cluster = rows.integers(clusters)
+        x = sampling.conditioned(rows.generator, centres[cluster] + rows.normal(inputs), worst=30.0)
+        return rows.standardised(x), cluster % classes
+
+    return sampling.draw_data(generator, examples, draw)
 
 
 def draw_targets(generator: Generator, *, examples: int, inputs: int, noise: float) -> Data:
@@ -50,23 +52,32 @@ def draw_targets(generator: Generator, *, examples: int, inputs: int, noise: flo
       inputs: number of features.
       noise: standard deviation of the noise over that of the target without it.
     """
-    total = examples + sampling.VALID_EXAMPLES
-    x = sampling.standardised(sampling.conditioned(generator, sampling.normal(generator, total, inputs), worst=30.0))
-    y = sampling.teacher(generator, x, 1)
-    return sampling.split(x, sampling.standardised(y + noise * sampling.normal(generator, total, 1)))
+
+    def draw(rows: sampling.Examples) -> Batch:
+        x = rows.standardised(sampling.conditioned(rows.generator, rows.normal(inputs), worst=30.0))
+        y = rows.teacher(x, 1)
+        return x, rows.standardised(y + noise * rows.normal(1))
+
+    return sampling.draw_data(generator, examples, draw)
 
 
 def _classification(rng: random.Random, name: str) -> Task:
     inputs, classes = log_integer(rng, 4, 64), log_integer(rng, 2, 12)
-    source = partial(draw_classes, examples=log_integer(rng, *EXAMPLES), inputs=inputs, classes=classes,
-                     separation=rng.uniform(1.5, 8.0))  # fmt: skip
+    source = partial(
+        draw_classes,
+        examples=log_integer(rng, *EXAMPLES),
+        inputs=inputs,
+        classes=classes,
+        separation=rng.uniform(1.5, 8.0),
+    )
     return PerceptronTask(name, _perceptron(rng, inputs, classes), cross_entropy, source, rng.choice(BATCH_SIZES))
 
 
 def _regression(rng: random.Random, name: str) -> Task:
     inputs = log_integer(rng, 4, 64)
-    source = partial(draw_targets, examples=log_integer(rng, *EXAMPLES), inputs=inputs,
-                     noise=10.0 ** rng.uniform(-2.0, 0.3))  # fmt: skip
+    source = partial(
+        draw_targets, examples=log_integer(rng, *EXAMPLES), inputs=inputs, noise=10.0 ** rng.uniform(-2.0, 0.3)
+    )
     return PerceptronTask(name, _perceptron(rng, inputs, 1), F.mse_loss, source, rng.choice(BATCH_SIZES))
 
 

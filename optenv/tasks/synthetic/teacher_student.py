@@ -9,11 +9,10 @@ from functools import partial
 from torch import Generator
 from torch.nn import functional as F
 
-from optenv.tasks.mlp import Mlp
-from optenv.tasks.perceptron import PerceptronTask
+from optenv.tasks.mlp import Mlp, PerceptronTask
 from optenv.tasks.synthetic import sampling
 from optenv.tasks.synthetic.family import BATCH_SIZES, DrawnFamily, draw_mlp, log_integer
-from optenv.tasks.task import Data, Task
+from optenv.tasks.task import Batch, Data, Task
 
 
 def draw_data(generator: Generator, *, teacher: Mlp, examples: int) -> Data:
@@ -24,10 +23,14 @@ def draw_data(generator: Generator, *, teacher: Mlp, examples: int) -> Data:
       teacher: architecture of the teacher.
       examples: size of the training set.
     """
-    x = sampling.normal(generator, examples + sampling.VALID_EXAMPLES, teacher.inputs)
-    y = sampling.standardised(teacher.apply(teacher.init(generator), x))
-    noise = sampling.log_between(generator, 1e-5, 1e-3) * sampling.normal(generator, *y.shape)
-    return sampling.split(x, y + noise)
+
+    def draw(rows: sampling.Examples) -> Batch:
+        x = rows.normal(teacher.inputs)
+        y = rows.standardised(teacher.apply(teacher.init(rows.generator), x))
+        noise = sampling.log_between(rows.generator, 1e-5, 1e-3) * rows.normal(teacher.outputs)
+        return x, y + noise
+
+    return sampling.draw_data(generator, examples, draw)
 
 
 def _member(rng: random.Random, name: str) -> Task:

@@ -1,0 +1,1 @@
+"""The feed-forward policy, shared by all groups."""

@@ -1,0 +1,1 @@
+"""The recurrent policy: a long short-term memory per run and group."""

@@ -1,0 +1,1 @@
+"""Controllers that are not trained: schedules, rules on the loss, baselines."""

@@ -1,0 +1,1 @@
+"""The recipe of GARO: a teacher with hindsight, imitated by a recurrent network."""

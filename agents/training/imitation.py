@@ -1,0 +1,192 @@
+"""Imitation, the first stage of every recipe: a policy learns to answer as a teacher does, on runs that it steers."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from optenv.control.controller import Controller, Interface
+from optenv.control.features import FEATURE_NAMES, UNKNOWN
+from optenv.control.knobs import KNOBS
+
+Array = np.ndarray
+PEAK, PEAK_UNKNOWN = 3.0, 2.0  # log of the highest scale over the first; the latter where the budget is unknown
+NOISE = 0.3  # standard deviation of what is added to actions, or to the log of a rate
+MOST_STEPS, PASSES = 2000, 50
+_PROGRESS, _LOG_SCALE = FEATURE_NAMES.index("progress"), FEATURE_NAMES.index("log_scale")
+
+
+class Twin(Protocol):
+    """A policy in torch, to be fitted."""
+
+    def parameters(self) -> Iterable[Tensor]:
+        """Return what is fitted."""
+
+    def prepare(self, seen: Array) -> Tensor:
+        """Turn what was seen, [T, rows, inputs], into the network's inputs; take statistics of it where it has any."""
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Return the answers, [T, rows, outputs], to whole runs, [T, rows, inputs]."""
+
+
+class Teacher(Controller):
+    """Steers runs with noise, so that a policy also sees how to come back; records what it sees and should answer.
+
+    Attributes:
+      seen: what the policy sees at each decision, [rows, inputs] each.
+      wanted: what it should answer, [rows, outputs] each.
+    """
+
+    def reset(self, num_runs: int, num_groups: int) -> None:
+        """Forget what was recorded."""
+        self.seen: list[Array] = []
+        self.wanted: list[Array] = []
+
+    @abstractmethod
+    def demonstrate(self, observation: Array) -> tuple[Array, Array, Array]:
+        """Return what the policy sees, [..., inputs], what it should answer, [..., outputs], and the noisy actions."""
+
+    def act(self, observation: Array) -> Array:
+        """Return the actions, [N, G, knobs], and record."""
+        seen, wanted, actions = self.demonstrate(observation)
+        self.seen.append(seen.reshape(-1, seen.shape[-1]))
+        self.wanted.append(wanted.reshape(-1, wanted.shape[-1]))
+        return actions
+
+
+def usual_peak(views: Array) -> Array:
+    """Return the log of the highest scale over the first for groups' views, [rows, features]: one of two, [rows]."""
+    return np.where(views[:, _PROGRESS] == UNKNOWN, np.float32(PEAK_UNKNOWN), np.float32(PEAK))
+
+
+class ScheduleTeacher(Teacher):
+    """Follows warm-up and linear decay with the knob `scale`, which is the first; leaves the other knobs at 0."""
+
+    def __init__(
+        self,
+        interface: Interface,
+        generator: np.random.Generator,
+        peak: Callable[[Array], Array] = usual_peak,
+        *,
+        dtype: Any = np.float64,
+    ):
+        """Choose the schedule.
+
+        Args:
+          interface: of the policy.
+          generator: of the noise.
+          peak: from groups' views, [rows, features], to the log of the highest scale over the first, [rows].
+          dtype: precision of the answers.
+
+        Raises:
+          ValueError: if the control is not relative with `scale` as the first knob.
+        """
+        if interface.control != "relative" or interface.knobs[0] != "scale":
+            raise ValueError(f"imitate: expected relative control of 'scale' first; received {interface!r}")
+        self.interface, self._generator, self._peak, self._dtype = interface, generator, peak, dtype
+
+    def demonstrate(self, observation: Array) -> tuple[Array, Array, Array]:
+        """Return the observation, the schedule's actions and these with noise, [N, G, features or knobs]."""
+        rows = observation.reshape(-1, observation.shape[-1])
+        wanted = np.zeros((*observation.shape[:2], len(self.interface.knobs)), self._dtype)
+        scale = warmup_linear(rows, self._peak(rows), self.interface.decisions)
+        wanted[..., 0] = scale.reshape(observation.shape[:2])
+        return observation, wanted, np.clip(wanted + self._generator.normal(0.0, NOISE, wanted.shape), -1.0, 1.0)
+
+
+def warmup_linear(views: Array, peak: float | Array = PEAK, decisions: int = 40) -> Array:
+    """Rise by `peak` nats in the first decisions, then fall linearly to 0 at the end of the budget.
+
+    Args:
+      views: of groups, as observed, [rows, features].
+      peak: log of the highest scale over the first; one number, or one per row.
+      decisions: control steps of a run.
+
+    Returns:
+      Relative actions of the knob `scale`, [rows].
+    """
+    position = views[:, _LOG_SCALE] * np.log(10.0)
+    return np.clip((linear_decay(views[:, _PROGRESS], peak, decisions) - position) / KNOBS["scale"].step, -1.0, 1.0)
+
+
+def linear_decay(progress: Array, peak: float | Array, decisions: int) -> Array:
+    """Return the log of the scale over the first that falls linearly from e^peak to 0, [rows]; e^peak where unknown.
+
+    Args:
+      progress: share of the budget spent, [rows]; `UNKNOWN` where the budget is.
+      peak: one number, or one per row.
+      decisions: control steps of a run, to whose edges the progress is rounded.
+    """
+    left = np.where(progress == UNKNOWN, 1.0, 1.0 - np.floor(progress * decisions + 0.5) / decisions)
+    return peak + np.log(np.maximum(left, 0.01))
+
+
+def fitting_steps(rows: int, batch: int) -> int:
+    """Return how many batches to fit to that many rows."""
+    return min(MOST_STEPS, PASSES * rows // batch + 1)
+
+
+def linear_to_zero(optimizer: Optimizer, steps: int) -> LRScheduler:
+    """Let a rate fall linearly to 0."""
+    return LambdaLR(optimizer, lambda step: 1.0 - step / steps)
+
+
+def imitate(
+    twin: Twin,
+    teacher: Teacher,
+    episodes: Iterable[Callable[[Controller], Any]],
+    generator: np.random.Generator,
+    *,
+    rate: float,
+    batch: int | None = None,
+    steps: int | None = None,
+    whole_runs: bool = True,
+    decay: Callable[[Optimizer, int], LRScheduler] = linear_to_zero,
+) -> float:
+    """Fit a policy to a teacher, by Adam on the squared error.
+
+    Args:
+      twin: the policy.
+      teacher: steers the runs.
+      episodes: each lets a controller steer runs from their beginning to their end, all in as many decisions.
+      generator: of the batches.
+      rate: Adam's.
+      batch: decisions in a batch; None for all.
+      steps: batches; None for `fitting_steps`.
+      whole_runs: whether a batch holds whole runs, in order, or single decisions.
+      decay: of the rate.
+
+    Returns:
+      The mean squared error of the last batch.
+    """
+    parts = [_recorded(teacher, episode, whole_runs) for episode in episodes]
+    seen, wanted = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))  # [T, rows, ...]
+    inputs, answers = twin.prepare(seen), torch.as_tensor(wanted, dtype=torch.float32)
+    length, rows = inputs.shape[:2]
+    steps = steps or fitting_steps(length * rows, batch or length * rows)
+    optimizer = torch.optim.Adam(twin.parameters(), lr=rate)
+    schedule = decay(optimizer, steps)
+    for _ in range(steps):
+        chosen: Any = slice(None)
+        if batch is not None:
+            chosen = torch.as_tensor(generator.integers(rows, size=max(1, batch // length)))
+        loss = (twin(inputs[:, chosen]) - answers[:, chosen]).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return float(loss.detach())
+
+
+def _recorded(teacher: Teacher, episode: Callable[[Controller], Any], whole_runs: bool) -> tuple[Array, Array]:
+    """Return what one episode records, [T, rows, ...], or [1, T rows, ...]."""
+    episode(teacher)
+    seen, wanted = np.stack(teacher.seen), np.stack(teacher.wanted)
+    return (seen, wanted) if whole_runs else (np.concatenate(seen)[None], np.concatenate(wanted)[None])

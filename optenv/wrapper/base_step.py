@@ -1,0 +1,126 @@
+"""A step of the base optimizer, which is skipped where a gradient is not finite, as a `GradScaler` does."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from optenv.wrapper.base_needs import BaseNeeds
+
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by the size of a number
+
+
+class BaseStep:
+    """Steps a base optimizer; under a guard, unless a gradient is not finite.
+
+    On the host such a step is left out. On an accelerator nothing waits for what is found: a fused optimizer leaves
+    the step out itself, every other one sees gradients of zero.
+
+    Attributes:
+      needs: what the base optimizer needs.
+      skipped: how many steps were skipped, as far as is known.
+      skipped_on_device: how many were on an accelerator, [], which whoever reads it tells `skipped`; None before.
+    """
+
+    __slots__ = ("needs", "skipped", "skipped_on_device", "_base", "_guarded")
+
+    def __init__(self, base: Optimizer, needs: BaseNeeds, *, guarded: bool):
+        """Step `base`; `guarded`: whether gradients are looked at."""
+        self.needs, self.skipped = needs, 0
+        self.skipped_on_device: Tensor | None = None
+        self._base, self._guarded = base, guarded
+
+    def __call__(self, loss: Any) -> bool:
+        """Take one step; say whether it was, as far as is known without waiting for a device.
+
+        Args:
+          loss: as `BaseNeeds.step` wants it.
+        """
+        gradients = self.gradients() if self._guarded else []
+        found = nonfinite(gradients) if gradients else None
+        if found is not None and not found.is_cpu:
+            self.skipped_on_device = found if self.skipped_on_device is None else self.skipped_on_device + found
+            self._step_unless(found, gradients, loss)
+        elif found:
+            self.skipped += 1
+            return False
+        elif self.needs.loss is None:
+            self._base.step()
+        else:
+            self.needs.step(self._base, loss)
+        return True
+
+    def gradients(self) -> list[Tensor]:
+        """Return all gradients that are there; of sharded ones this rank's part.
+
+        Torch checks whole sharded gradients by a collective, and a rank that is paused would not take part. So each
+        rank judges its own shards.
+        """
+        held = [g for group in self._base.param_groups for p in group["params"] if (g := p.grad) is not None]
+        # An attribute that is not there costs more than the rest.
+        return [g if type(g) is Tensor or not hasattr(g, "to_local") else g.to_local() for g in held]
+
+    def is_blocked(self) -> bool:
+        """Say whether a step now would be skipped; waits for the device."""
+        gradients = self.gradients() if self._guarded else []
+        return bool(gradients) and bool(nonfinite(gradients))
+
+    def _step_unless(self, found: Tensor, gradients: list[Tensor], loss: Any) -> None:
+        if not getattr(self._base, "_step_supports_amp_scaling", False):
+            _zero_if(found, gradients)
+            self.needs.step(self._base, loss)
+            return
+        self._base.found_inf = found  # type: ignore[attr-defined]  # as a `GradScaler` hands it to a fused optimizer
+        try:
+            self.needs.step(self._base, loss)
+        finally:
+            del self._base.found_inf  # type: ignore[attr-defined]
+
+
+def nonfinite(gradients: Sequence[Tensor]) -> Tensor:
+    """Return 1.0 where a number in the gradients is not finite, else 0.0, [], on the first one's device.
+
+    >>> nonfinite([torch.ones(2), torch.tensor([0.0, torch.inf])]), nonfinite([torch.ones(2)])
+    (tensor(1.), tensor(0.))
+    """
+    device = gradients[0].device
+    found = torch.zeros((), device=device)
+    try:
+        # The one pass that a `GradScaler` makes, times 1. To autograd, `data` counts as unchanged.
+        own = [g.data if g.requires_grad else g for g in gradients]
+        torch._amp_foreach_non_finite_check_and_unscale_(own, found, _one(device))
+    except (RuntimeError, TypeError, NotImplementedError):  # of several devices or kinds: sparse, complex, sharded
+        with torch.no_grad():
+            return torch.stack([_is_nonfinite(g).to(device, torch.float32) for g in gradients]).amax()
+    return found
+
+
+@cache
+def _one(device: torch.device) -> Tensor:
+    return torch.ones((), device=device)
+
+
+def _is_nonfinite(gradient: Any) -> Tensor:
+    values = gradient.to_local() if hasattr(gradient, "to_local") else gradient
+    values = values.coalesce().values() if values.is_sparse else values
+    return ~values.isfinite().all()
+
+
+@torch.no_grad()
+def _zero_if(found: Tensor, gradients: Sequence[Tensor]) -> None:
+    """Zero gradients in place where `found` is 1; times 0 a NaN stays one, but its bits, as whole numbers, do not."""
+    alike = defaultdict(list)
+    for g in gradients:
+        values = g.to_local() if hasattr(g, "to_local") else g
+        values = values._values() if values.is_sparse else values
+        values = torch.view_as_real(values) if values.is_complex() else values
+        bits = values.view(_INTEGERS[values.element_size()])
+        alike[bits.dtype, bits.device].append(bits)
+    for (dtype, device), bits in alike.items():
+        torch._foreach_mul_(bits, (1.0 - found).to(device, dtype))

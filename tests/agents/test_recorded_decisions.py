@@ -1,0 +1,29 @@
+"""The controllers decide as they did before the house was rebuilt: `recorded_decisions.npz` was written by that code.
+
+It holds whole runs of three rows on two tasks (160 inner steps of AdamW at 1e-3, a decision every 4), of commit
+25410b0: `NAME|TASK|observations`, [40, 3, G, 12], and `NAME|TASK|actions`, [40, 3, G, knobs]. Actions of `optbrain`
+are those on the same observations since it decides half as often.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import agents
+
+FILE = Path(__file__).with_name("recorded_decisions.npz")
+with np.load(FILE, allow_pickle=False) as file:
+    RECORDED = {name: file[name] for name in file.files}
+RUNS = sorted({name.rpartition("|")[0] for name in RECORDED})
+# Matrix products differ in the last bits between processors; where they were recorded all are equal bit for bit.
+ROUNDING = 1e-6
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_controller_decides_as_recorded(run):
+    observations, actions = RECORDED[f"{run}|observations"], RECORDED[f"{run}|actions"]
+    controller = agents.load(run.partition("|")[0])
+    controller.reset(*observations.shape[1:3])
+    for seen, decided in zip(observations, actions, strict=True):
+        np.testing.assert_allclose(controller.act(seen), decided, rtol=0.0, atol=ROUNDING)
