@@ -26,7 +26,7 @@ def rows(path):
 
 def wait_for(path, count, process):
     """Wait until a store holds `count` cells."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
         try:
             if len(rows(path)) >= count:
@@ -34,11 +34,11 @@ def wait_for(path, count, process):
         except sqlite3.OperationalError:  # not made yet
             pass
         time.sleep(0.02)
-    raise AssertionError(f"the run ended, or wrote fewer than {count} cells in a minute")
+    raise AssertionError(f"the run ended, or wrote fewer than {count} cells in five minutes")
 
 
 def test_kill_9_loses_at_most_the_cell_under_way(tmp_path):
-    path, count = tmp_path / "cells.sqlite", 12
+    path, count = tmp_path / "cells.sqlite", 200
     command = [sys.executable, "-m", "tests.benchmark.tally", str(path), str(tmp_path), str(count), "0.1"]
     process = subprocess.Popen(command, cwd=ROOT)
     wait_for(path, 4, process)

@@ -48,7 +48,7 @@ def address():
     server = subprocess.Popen(command(Options), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://localhost:{Options.port}"
     try:
-        for _ in range(300):
+        for _ in range(1500):
             try:
                 urllib.request.urlopen(f"{url}/_stcore/health", timeout=5).close()
                 break
@@ -57,7 +57,7 @@ def address():
         yield url
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(120)
 
 
 @pytest.fixture(scope="module")

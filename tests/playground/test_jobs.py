@@ -14,7 +14,7 @@ from agents.playground.steering import train
 def counting(gate=None, most=10**6):
     for k in range(most):
         if gate is not None:
-            gate.wait(5.0)
+            gate.wait(60.0)
         yield k
         time.sleep(0.001)
 
@@ -25,24 +25,24 @@ def test_events_can_be_watched_while_the_job_runs_and_stop_ends_it():
         time.sleep(0.005)
     assert job.state == "running" and job.active
     job.stop()
-    job.join(5.0)
+    job.join(60.0)
     assert job.state == "stopped" and not job.active
     assert job.events() == list(range(len(job.events()))) and job.settings == "settings"
 
 
 def test_a_job_ends_by_itself_and_what_goes_wrong_is_kept():
     done = Job(lambda: counting(most=3), None)
-    done.join(5.0)
+    done.join(60.0)
     assert (done.state, done.events()) == ("done", [0, 1, 2])
     failed = Job(lambda: (1 // k for k in (1, 0)), None)
-    failed.join(5.0)
+    failed.join(60.0)
     assert failed.state == "failed" and isinstance(failed.error, ZeroDivisionError) and failed.events() == [1]
 
 
 def test_a_job_that_nobody_watches_is_given_up(monkeypatch):
     monkeypatch.setattr(jobs, "PATIENCE", 0.05)
     job = Job(counting, None)
-    job.join(5.0)
+    job.join(60.0)
     assert job.state == "stopped"
 
 
@@ -58,7 +58,7 @@ def test_jobs_beyond_the_machines_cores_wait_their_turn(monkeypatch):
     third.stop()
     gate.set()
     for job in (first, second, third):
-        job.join(5.0)
+        job.join(60.0)
     assert (first.state, second.state, third.state) == ("done", "done", "stopped") and third.events() == []
 
 

@@ -153,7 +153,7 @@ def test_a_damaged_link_gets_a_sentence(text):
 
 
 def wait(page, key):
-    for _ in range(200):
+    for _ in range(4000):
         job = page.session_state[key]
         if not job.active:
             return run(page)
