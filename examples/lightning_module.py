@@ -1,4 +1,4 @@
-"""Steer a LightningModule: nothing to it but `configure_optimizers`. `python examples/lightning_module.py`."""
+"""Steer a LightningModule, and keep the weights that validate best: `python examples/lightning_module.py`."""
 
 import lightning
 import torch
@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import agents
 import optenv
+from optenv.integrations.lightning import LightningControlCallback
 
 
 class Perceptron(lightning.LightningModule):
@@ -23,18 +24,27 @@ class Perceptron(lightning.LightningModule):
         inputs, targets = batch
         return nn.functional.mse_loss(self.layers(inputs), targets)
 
+    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> None:
+        """Log the validation loss under the name that the callback reads."""
+        self.log("val_loss", self.training_step(batch, index))
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Put the controller on top of AdamW; the budget is the trainer's."""
         base = torch.optim.AdamW(optenv.layer_groups(self), lr=self.lr)
         total_steps = int(self.trainer.estimated_stepping_batches)
-        return optenv.ControlledOptimizer(base, agents.load(self.controller), total_steps=total_steps)
+        return optenv.ControlledOptimizer(base, agents.load(self.controller), total_steps=total_steps, keep_best=True)
 
 
-def main(controller: str = "ppo", max_steps: int = 300, lr: float = 1e-3, seed: int = 0) -> float:
-    """Train; return the loss on the whole data set."""
+def points(number: int) -> TensorDataset:
+    """Return points of a square and the product of two sines there."""
+    x = torch.rand(number, 2) * 4 - 2
+    return TensorDataset(x, torch.sin(3 * x[:, :1]) * torch.sin(2 * x[:, 1:]))
+
+
+def main(controller: str = "auto", max_steps: int = 300, lr: float = 1e-3, seed: int = 0) -> float:
+    """Train; return the loss on fresh points."""
     torch.manual_seed(seed)
-    x = torch.rand(2048, 2) * 4 - 2
-    y = torch.sin(3 * x[:, :1]) * torch.sin(2 * x[:, 1:])
+    train, valid, test = points(2048), points(512), points(2048)
     model = Perceptron(controller, lr)
     trainer = lightning.Trainer(
         max_steps=max_steps,
@@ -43,11 +53,12 @@ def main(controller: str = "ppo", max_steps: int = 300, lr: float = 1e-3, seed: 
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        callbacks=[LightningControlCallback(monitor="val_loss")],
     )
-    trainer.fit(model, DataLoader(TensorDataset(x, y), batch_size=32, shuffle=True))
+    trainer.fit(model, DataLoader(train, batch_size=32, shuffle=True), DataLoader(valid, batch_size=512))
     with torch.no_grad():
-        return model.training_step((x, y), 0).item()
+        return model.training_step(test.tensors, 0).item()
 
 
 if __name__ == "__main__":
-    print(f"loss: {main():.4f} under ppo, {main('neutral'):.4f} with AdamW alone")
+    print(f"loss: {main():.4f} under auto, {main('neutral'):.4f} with AdamW alone")
