@@ -67,7 +67,7 @@ def losses(trainer: BatchedTrainer, controller: Controller, seeds: Array, rates:
     """Return log losses on the training data and on fresh data after `STEPS` steps, [len(STEPS), 2, N]."""
     runs, guard, seen = ArchitectureBatches([trainer]), Guard(controller), {}
     guard.interface = replace(guard.interface, decisions=STEPS[-1] // EVERY)  # as of a host that chooses ten steps
-    for step in rollout(runs, guard, seeds, rates, STEPS[-1], reveal_budget=False):
+    for step in rollout(runs, guard, seeds, rates, STEPS[-1], reveal_budget=False, reveal_validation=False):
         if any(0 <= end - step.last < LAST * EVERY for end in STEPS):
             state = runs.states[0][1]
             seen[step.last] = [_whole(trainer, state.params, data) for data in (state.train, state.valid)]

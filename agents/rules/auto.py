@@ -1,11 +1,14 @@
-"""`auto`: a peak rate from the first gradients, a schedule, and one way back; no file, no training.
+"""`auto`: a peak rate from the first gradients, a schedule, and ways back; no file, no training.
 
 The first gradients set the scale: at the peak the whole model's update has a norm of `PEAK`, for Adam a rate of PEAK
 over the square root of the number of parameters. Where the base optimizer averages squared gradients, it is to forget
 them in 100 steps (beta2 0.99). With a known budget the rate rises over the first twentieth, holds, and falls linearly
-to 0; without, it begins at `ENDLESS` of the peak and falls with the power 3/4 of the time. Until the decay sets in the
-weights of the best control step are kept; where the loss stands far above its best for two control steps, the run
-returns to them, with a lower peak. The constants are from docs/research.md, "auto".
+to 0; without, it begins at `ENDLESS` of the peak and falls with the power 3/4 of the time.
+
+The weights of the best control step are kept, by validation loss where there is one. Until the decay sets in, a run
+whose loss stands far above its best for two control steps returns to them, with a lower peak. A run that overfits, as
+its validation loss tells, returns to them too, and goes on from there at a lower rate. The constants are from
+docs/research.md, "auto".
 """
 
 from __future__ import annotations
@@ -16,7 +19,6 @@ import numpy as np
 
 from agents.rules.schedules import rise
 from optenv.control.controller import Controller, Interface
-from optenv.control.features import FEATURE_NAMES
 
 Array = np.ndarray
 
@@ -24,15 +26,23 @@ PEAK = 1.4  # norm of the whole model's update
 START = 0.25  # share of the peak that a run begins at
 WARMUP, DECAY = 0.05, 0.6  # shares of the budget
 LEAST = 1e-3  # share of the peak at which the decay ends
-WATCHED = 1.0 - DECAY  # share of the budget in which a run may return
+WATCHED = 1.0 - DECAY  # share of the budget in which a run whose progress is lost may return
 ENDLESS = 0.08  # share of the peak that a run without budget begins at
 FALL, FALL_POWER = 40, 0.75  # control steps until the decay of such a run sets in, and its power
-YOUNG = 40  # control steps in which such a run may return
+YOUNG = 40  # control steps in which such a run may return for its progress
 LOST = 0.5  # share of the progress by which the loss has to stand above its best
 ERRORS = 2.0  # standard errors of the difference that it has to stand above that
 PATIENCE = 2  # control steps in succession
 LOWER, HALF = 0.7, 0.5  # the new peak over the rate at the best control step, and over the old peak, at most
-_STATE = ("log_peak", "best_log_scale", "best_noise", "held", "over", "count", "progress")
+OVERFIT = 0.1  # rise of the validation loss in units of its fall, and of its gap to the training loss
+LOOKS = 5  # validation losses in succession
+COOLER = 0.3  # the new rate over that at the best validation loss
+FEATURES = (
+    "progress", "horizon", "regret", "noise", "validation_regret", "validation_gap", "validation_age", "log_scale",
+)  # fmt: skip
+_STATE = (
+    "log_peak", "best_log_scale", "best_noise", "best_gap", "held", "over", "overfit", "age", "count", "progress",
+)  # fmt: skip
 
 
 class AutoController(Controller):
@@ -45,10 +55,18 @@ class AutoController(Controller):
 
     in `PATIENCE` control steps in succession, or a loss is not finite, and its new peak is the least of LOWER times the
     rate in force at the best control step and HALF the old peak.
+
+    Where there are validation losses V, with a first G and a best C, a run overfits when in `LOOKS` of them in
+    succession V - C > OVERFIT (G - C) while V - L has risen by more than OVERFIT (F - B) since the best. It returns,
+    and its rate is COOLER times that at the best, and as many times less at every further return.
     """
 
     interface = Interface(
-        knobs=("scale", "second_moment"), control="relative", first_update_norm=START * PEAK, decisions=100
+        features=FEATURES,
+        knobs=("scale", "second_moment"),
+        control="relative",
+        first_update_norm=START * PEAK,
+        decisions=100,
     )
     optional_knobs = ("second_moment",)
 
@@ -60,8 +78,9 @@ class AutoController(Controller):
         """Begin runs at the first scale, with nothing kept."""
         self._log_peak = np.full(num_runs, -np.log(START))  # over the first scale, as all scales here
         self._best_log_scale, self._best_noise = np.zeros(num_runs), np.full(num_runs, 1e6)
+        self._best_gap, self._age = np.zeros(num_runs), np.full(num_runs, np.inf)
         self._held, self._lost = np.zeros(num_runs, bool), np.zeros(num_runs, bool)
-        self._over = np.zeros(num_runs, int)
+        self._over, self._overfit = np.zeros(num_runs, int), np.zeros(num_runs, int)
         self._count, self._progress = 0, np.zeros(num_runs)
         self.keep_weights = self.restore_weights = None
 
@@ -73,43 +92,64 @@ class AutoController(Controller):
         """Return what takes every group's scale to the schedule, as far as one goes, and caps beta2, [N, G, 2]."""
         if not observation.shape[1]:
             return np.zeros((*observation.shape[:2], 2))
-        seen = {name: observation[:, 0, i].astype(float) for i, name in enumerate(FEATURE_NAMES)}
-        scale = observation[..., FEATURE_NAMES.index("log_scale")].astype(float) * np.log(10.0)
-        self._watch(seen, scale.mean(axis=1))
+        seen = {name: observation[:, 0, i].astype(float) for i, name in enumerate(FEATURES)}
+        scale = observation[..., FEATURES.index("log_scale")].astype(float) * np.log(10.0)
+        log_shape = np.log(self._shape(seen["progress"]))
+        self._watch(seen, scale.mean(axis=1), log_shape)
         self._progress, self._count = seen["progress"], self._count + 1
-        target = self._log_peak + np.log(self._shape(seen["progress"]))
+        target = self._log_peak + log_shape
         return np.stack([np.clip(target[:, None] - scale, -1.0, 1.0), -np.ones_like(scale)], axis=-1)
 
     def _shape(self, progress: Array) -> Array:
         """Return the rate of the control step to come over the peak, [N]."""
         middle = np.clip(progress + 0.5 / self.interface.decisions, 0.0, 1.0)
         known = np.minimum(_warm(middle / WARMUP), np.clip((1.0 - middle) / DECAY, LEAST, 1.0))
-        time = self._count - 0.5
+        time = self._count + 0.5
         unknown = ENDLESS / (1.0 + time / FALL) ** FALL_POWER
         return np.where(progress < 0.0, unknown, known)
 
-    def _watch(self, seen: dict[str, Array], log_scale: Array) -> None:
-        """Keep the weights where the loss is the least so far; return to them where the progress is lost."""
-        known = seen["progress"] >= 0.0
-        young = np.where(known, seen["progress"] <= WATCHED, self._count <= YOUNG)
-        if self._count == 0 or not young.any():
+    def _watch(self, seen: dict[str, Array], log_scale: Array, log_shape: Array) -> None:
+        """Keep the weights where a loss is the least so far; return to them from where it is lost, or overfits."""
+        known, validated = seen["progress"] >= 0.0, seen["validation_age"] >= 0.0
+        young = (self._count > 0) & np.where(known, seen["progress"] <= WATCHED, self._count <= YOUNG)
+        if not (young | validated).any():
             self.keep_weights = self.restore_weights = None
             return
+        gap = np.sinh(seen["validation_gap"] * np.arcsinh(10.0)) / 10.0
+        error, lost = self._loses(seen)
+        lost = young & self._held & lost
+        overfits = self._overfits(seen, gap) & self._held & ~lost
+        best = np.where(validated, seen["validation_regret"], seen["regret"]) <= 0.0
+        best &= (young | validated) & ~lost & ~overfits & ~self._lost
+        self._best_noise = np.where(best, error, self._best_noise)
+        self._best_gap = np.where(best, gap, self._best_gap)
+        lower = np.minimum(self._best_log_scale + np.log(LOWER), self._log_peak + np.log(HALF))
+        cooler = self._best_log_scale + np.log(COOLER)
+        self._log_peak = np.where(lost, lower, self._log_peak)
+        self._log_peak = np.where(overfits, np.minimum(cooler - log_shape, self._log_peak), self._log_peak)
+        self._best_log_scale = np.where(best, log_scale, np.where(overfits, cooler, self._best_log_scale))
+        self.keep_weights, self.restore_weights = best, lost | overfits
+        self._over, self._overfit = np.where(lost, -1, self._over), np.where(self.restore_weights, 0, self._overfit)
+        self._held = self._held | best
+
+    def _loses(self, seen: dict[str, Array]) -> tuple[Array, Array]:
+        """Return the standard error of a control step's mean loss over the progress, and whether that is lost, [N]."""
+        known = seen["progress"] >= 0.0
         length = np.where(known, (seen["progress"] - self._progress) * 10.0 ** (5.0 * seen["horizon"]), 10.0)
         error = 10.0 ** (3.0 * (seen["noise"] - 1.0)) / np.sqrt(np.maximum(length, 1.0))  # over progress + error
         progress = np.maximum(1.0 - error, 0.0)
         best_error = np.where(progress > 1e-3, np.minimum(error, self._best_noise * progress), error)
         above = 2.0 ** seen["regret"] - 1.0 > LOST * progress + ERRORS * np.sqrt(2.0) * best_error
         self._over = np.where(above, self._over + 1, 0)
-        back = young & self._held & (self._lost | (self._over >= PATIENCE))
-        best = young & ~back & ~self._lost & (seen["regret"] <= 0.0)
-        self._best_log_scale = np.where(best, log_scale, self._best_log_scale)
-        self._best_noise = np.where(best, error / np.maximum(progress, 1e-6), self._best_noise)
-        lower = np.minimum(self._best_log_scale + np.log(LOWER), self._log_peak + np.log(HALF))
-        self._log_peak = np.where(back, lower, self._log_peak)
-        self._over = np.where(back, -1, self._over)
-        self._held = self._held | best
-        self.keep_weights, self.restore_weights = best, back
+        return error / np.maximum(progress, 1e-6), self._lost | (self._over >= PATIENCE)
+
+    def _overfits(self, seen: dict[str, Array], gap: Array) -> Array:
+        """Return whether enough validation losses in succession say that a run overfits, [N]."""
+        new, self._age = seen["validation_age"] <= self._age, seen["validation_age"]
+        risen = 2.0 ** seen["validation_regret"] - 1.0 > OVERFIT
+        apart = gap - self._best_gap > OVERFIT
+        self._overfit = np.where(risen & apart, self._overfit + new, 0)
+        return self._overfit >= LOOKS
 
     def state_dict(self) -> dict[str, Any]:
         """Return what is known of the runs, but not that weights are held: no checkpoint has them."""

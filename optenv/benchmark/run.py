@@ -14,7 +14,7 @@ from optenv.benchmark.scores import SCORES, Score
 from optenv.control.averaging import newest_share
 from optenv.control.controller import Controller
 from optenv.inner.architecture_batches import ArchitectureBatches
-from optenv.inner.rollout import control_edges, rollout
+from optenv.inner.rollout import control_edges, observes_validation, rollout
 from optenv.inner.state import RunState
 from optenv.inner.trainer import BatchedTrainer
 
@@ -81,6 +81,9 @@ def run_controller(
 ) -> Outcome:
     """Train one run per seed under a controller, as a controlled optimizer does.
 
+    A controller that observes validation losses trains two runs per seed: final weights, the losses along the run and
+    before the first step are of those that hide them, what the best validation loss chooses is of those that show them.
+
     Args:
       trainer: what trains them.
       controller: decides every control step.
@@ -96,10 +99,29 @@ def run_controller(
     Raises:
       ValueError: if it is to learn, and does not, or the base optimizer has nothing for one of its knobs to move.
     """
-    runs = ArchitectureBatches([trainer])
-    steps = rollout(runs, controller, seeds, rates, total, reveal_budget=reveal_budget, guard=guard, learn=learn)
-    edges = control_edges(total, controller.interface.decisions)
-    return _outcome(runs, (step.last for step in steps), sampled(edges, samples), test, averages=samples > 0)
+    watched = sampled(control_edges(total, controller.interface.decisions), samples)
+
+    def outcome(reveal_validation: bool) -> Outcome:
+        runs = ArchitectureBatches([trainer])
+        steps = rollout(
+            runs,
+            controller,
+            seeds,
+            rates,
+            total,
+            reveal_budget=reveal_budget,
+            reveal_validation=reveal_validation,
+            guard=guard,
+            learn=learn,
+        )
+        return _outcome(runs, (step.last for step in steps), watched, test, averages=samples > 0)
+
+    blind = outcome(False)
+    if not samples or not observes_validation(controller.interface):
+        return blind
+    seeing = outcome(True)
+    chosen = {"best": seeing.test["best"]} if test else {}
+    return replace(blind, offered=seeing.offered, test=blind.test | chosen)
 
 
 def run_schedule(

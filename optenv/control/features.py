@@ -107,6 +107,10 @@ def _validation_gap(s: Signals) -> Array:
     return _seen(s, np.arcsinh(10.0 * (s.validation - known) / _span(s)) / np.arcsinh(10.0), -3.0)
 
 
+def _validation_age(s: Signals) -> Array:
+    return _seen(s, np.log10(1.0 + s.step - s.validation_step) / 5.0)
+
+
 def _update(s: Signals) -> Array:
     return (np.log10(s.update_ratio + _TINY) + 2.0) / 2.0
 
@@ -144,6 +148,8 @@ _OTHERS = (
             -1.0, 5.0, _validation_regret, of_validation=True),
     Feature("validation_gap", "its distance from the training loss in units of that one's fall; -3 where there is none",
             -3.0, 3.0, _validation_gap, of_validation=True),
+    Feature("validation_age", "log10 of 1 + inner steps since it was measured, over 5; -1 where there is none",
+            -1.0, 2.0, _validation_age, of_validation=True),
 )  # fmt: skip
 FEATURES = by_name("feature", (*_DEFAULT, *_OTHERS))
 

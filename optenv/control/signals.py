@@ -17,7 +17,7 @@ NORM_OVER_ADAM = {"sgd": 0.45, "lion": 0.17}
 
 
 _OF_LOSS = ("loss", "previous_loss", "first_loss", "best_loss", "noise")
-_OF_VALIDATION = ("validation", "previous_validation", "first_validation", "best_validation")
+_OF_VALIDATION = ("validation", "previous_validation", "first_validation", "best_validation", "validation_step")
 
 
 @dataclass(frozen=True)
@@ -144,10 +144,11 @@ class Signals:
       gradient_persistence: cosine of successive gradients, averaged, [N, G].
       descent: cosine of the gradient and minus the displacement before it, averaged, [N, G].
       log_scale: log10 of the scale in force over the run's first, [N, G].
-      validation: the newest validation loss, [N]; NaN where there is none, as for the next three.
+      validation: the newest validation loss, [N]; NaN where there is none, as for the next four.
       previous_validation: the one before, [N].
       first_validation: the first, [N].
       best_validation: the least, [N].
+      validation_step: `step` when the newest was taken in, [N].
     """
 
     step: Array
@@ -169,6 +170,7 @@ class Signals:
     previous_validation: Array
     first_validation: Array
     best_validation: Array
+    validation_step: Array
 
     @classmethod
     def start(cls, total: Array, num_groups: int) -> Signals:
@@ -204,6 +206,7 @@ class Signals:
         self.validation = np.where(new, loss, self.validation)
         self.first_validation = np.where(np.isnan(self.first_validation), self.validation, self.first_validation)
         self.best_validation = np.fmin(self.best_validation, self.validation)
+        self.validation_step = np.where(new, self.step, self.validation_step)
 
     def _advance_loss(self, interval: Interval) -> None:
         self.previous_loss = self.loss

@@ -159,11 +159,13 @@ def begin(
     return begun
 
 
-def steer(begun: Rollout, controller: Controller, total: int, *, learn: bool = False) -> Iterator[ControlStep]:
+def steer(
+    begun: Rollout, controller: Controller, total: int, *, reveal_validation: bool = True, learn: bool = False
+) -> Iterator[ControlStep]:
     """Yield every control step of runs that have just begun; for the arguments see `rollout`."""
     controller.reset(len(begun.rates), begun.runs.max_groups)
     every = np.arange(len(begun.rates))
-    looks = any(FEATURES[name].of_validation for name in controller.interface.features)
+    looks = reveal_validation and observes_validation(controller.interface)
     edges = control_edges(total, controller.interface.decisions).tolist()
     for first, last in zip(edges[:-1], edges[1:], strict=True):
         controller.alarm(begun.loop.lost)
@@ -187,6 +189,7 @@ def rollout(
     total: int,
     *,
     reveal_budget: bool = True,
+    reveal_validation: bool = True,
     guard: bool = True,
     learn: bool = False,
 ) -> Iterator[ControlStep]:
@@ -199,6 +202,7 @@ def rollout(
       rates: base learning rates, [N].
       total: budget in inner steps.
       reveal_budget: whether the controller observes the budget.
+      reveal_validation: whether it observes validation losses, measured before every control step, if it asks for any.
       guard: pass its actions through a guard, which fades them to neutral while they do harm.
       learn: tell a controller that learns what came of every action; its runs are then no longer independent.
 
@@ -212,7 +216,12 @@ def rollout(
         check_learner(controller)
     acting = Guard(controller) if guard and not isinstance(controller, Guard) else controller
     begun = begin(runs, acting, seeds, rates, total, reveal_budget=reveal_budget)
-    return steer(begun, acting, total, learn=learn)
+    return steer(begun, acting, total, reveal_validation=reveal_validation, learn=learn)
+
+
+def observes_validation(interface: Interface) -> bool:
+    """Return whether an interface has a feature that reads validation losses."""
+    return any(FEATURES[name].of_validation for name in interface.features)
 
 
 def control_edges(total: int, decisions: int) -> Array:

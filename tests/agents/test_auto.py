@@ -7,11 +7,10 @@ from torch.nn import functional as F
 
 import agents
 import optenv
-from agents.rules.auto import FALL, FALL_POWER, LOWER, PEAK, START, AutoController
+from agents.rules.auto import COOLER, FALL, FALL_POWER, FEATURES, LOOKS, LOWER, PEAK, START, AutoController
 from optenv import tasks
 from optenv.benchmark.run import run_controller
 from optenv.control.controller import Interface
-from optenv.control.features import FEATURE_NAMES
 from optenv.inner.architecture_batches import ArchitectureBatches
 from optenv.inner.rollout import rollout
 from optenv.inner.trainer import make_trainer
@@ -26,10 +25,13 @@ def steered(total=TOTAL, optimizer="adamw", rate=1e-3, reveal_budget=True, task=
     return rates, runs
 
 
-def views(regret, noise=0.5, scale=0.0, decisions=100, length=5):
+def views(regret, noise=0.5, scale=0.0, decisions=100, length=5, validation=None):
     """What a run of one group shows whose regrets are given, one a decision from the second on."""
-    seen = np.zeros((len(regret) + 1, 1, 1, len(FEATURE_NAMES)), np.float32)
-    columns = {name: seen[..., i] for i, name in enumerate(FEATURE_NAMES)}
+    seen = np.zeros((len(regret) + 1, 1, 1, len(FEATURES)), np.float32)
+    columns = {name: seen[..., i] for i, name in enumerate(FEATURES)}
+    for name in ("regret", "gap", "age"):
+        columns[f"validation_{name}"][1:, 0, 0] = -1.0 if validation is None else validation[name]
+        columns[f"validation_{name}"][0] = -1.0 if validation is None else 0.0
     columns["progress"][:, 0, 0] = np.arange(len(seen)) / decisions
     columns["horizon"][:] = np.log10(decisions * length) / 5.0
     columns["noise"][1:], columns["log_scale"][1:] = noise, scale
@@ -101,6 +103,39 @@ def test_a_loss_that_gives_its_progress_up_for_two_decisions_returns_to_the_best
     assert controller.state_dict()["log_peak"][0] == pytest.approx(
         min(0.3 * np.log(10.0) + np.log(LOWER), -np.log(2 * START))
     )
+
+
+OVERFITTING = {"regret": [0.0] + [1.0] * (LOOKS + 1), "gap": [0.0] + [0.5] * (LOOKS + 1), "age": 0.0}
+STILL = [0.0] * (LOOKS + 2)
+
+
+def test_a_run_whose_validation_loss_says_that_it_overfits_returns_and_goes_on_at_a_lower_rate():
+    controller = AutoController()
+    kept, back = played(controller, views(STILL, scale=0.3, validation=OVERFITTING))
+    assert kept == [True, True] + [False] * (LOOKS + 1)
+    assert back == [False] * (LOOKS + 1) + [True, False]
+    assert controller.state_dict()["best_log_scale"][0] == pytest.approx(0.3 * np.log(10.0) + np.log(COOLER))
+    assert controller.state_dict()["log_peak"][0] == pytest.approx(0.3 * np.log(10.0) + np.log(COOLER))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"gap": 0.0}, {"regret": 0.05}, {"age": np.arange(len(STILL)) / 10}],
+    ids=["the training loss rose as much", "a small part of the fall", "a single look"],
+)
+def test_what_does_not_tell_of_overfitting_is_no_reason_to_return(change):
+    assert not any(played(AutoController(), views(STILL, validation=OVERFITTING | change))[1])
+
+
+def test_a_run_that_overfits_ends_with_a_lower_validation_loss_where_it_may_see_it():
+    trainer = make_trainer(tasks.get("small_classification:14"))
+    blind, seeing = (
+        list(rollout(runs, AutoController(), np.arange(4), np.full(4, 1e-3), 320, reveal_validation=shown))
+        and runs.evaluate(np.arange(4), "valid")
+        for shown in (False, True)
+        for runs in [ArchitectureBatches([trainer])]
+    )
+    assert (seeing < 0.7 * blind).all()
 
 
 @pytest.mark.parametrize(
