@@ -35,7 +35,7 @@ ERRORS = 2.0  # standard errors of the difference that it has to stand above tha
 PATIENCE = 2  # control steps in succession
 LOWER, HALF = 0.7, 0.5  # the new peak over the rate at the best control step, and over the old peak, at most
 OVERFIT = 0.1  # rise of the validation loss in units of its fall, and of its gap to the training loss
-LOOKS = 5  # validation losses in succession
+LONG = 5  # control steps for which they have to stand so, told by two validation losses at least
 COOLER = 0.3  # the new rate over that at the best validation loss
 FEATURES = (
     "progress", "horizon", "regret", "noise", "validation_regret", "validation_gap", "validation_age", "log_scale",
@@ -56,9 +56,10 @@ class AutoController(Controller):
     in `PATIENCE` control steps in succession, or a loss is not finite, and its new peak is the least of LOWER times the
     rate in force at the best control step and HALF the old peak.
 
-    Where there are validation losses V, with a first G and a best C, a run overfits when in `LOOKS` of them in
-    succession V - C > OVERFIT (G - C) while V - L has risen by more than OVERFIT (F - B) since the best. It returns,
-    and its rate is COOLER times that at the best, and as many times less at every further return.
+    Where there are validation losses V, with a first G and a best C, V - C > LOST (G - C) has to hold as well. A run
+    overfits when for `LONG` control steps V - C > OVERFIT (G - C) while V - L has risen by more than OVERFIT (F - B)
+    since the best. It returns, and its rate is COOLER times that at the best, and as many times less at every further
+    return. Both are decided when a new V is there.
     """
 
     interface = Interface(
@@ -115,12 +116,13 @@ class AutoController(Controller):
         if not (young | validated).any():
             self.keep_weights = self.restore_weights = None
             return
+        new, self._age = seen["validation_age"] <= self._age, seen["validation_age"]
         gap = np.sinh(seen["validation_gap"] * np.arcsinh(10.0)) / 10.0
-        error, lost = self._loses(seen)
+        error, lost = self._loses(seen, new)
         lost = young & self._held & lost
-        overfits = self._overfits(seen, gap) & self._held & ~lost
-        best = np.where(validated, seen["validation_regret"], seen["regret"]) <= 0.0
-        best &= (young | validated) & ~lost & ~overfits & ~self._lost
+        overfits = self._overfits(seen, gap, new) & self._held & ~lost
+        best = np.where(validated, new & (seen["validation_regret"] <= 0.0), young & (seen["regret"] <= 0.0))
+        best &= ~lost & ~overfits & ~self._lost
         self._best_noise = np.where(best, error, self._best_noise)
         self._best_gap = np.where(best, gap, self._best_gap)
         lower = np.minimum(self._best_log_scale + np.log(LOWER), self._log_peak + np.log(HALF))
@@ -132,24 +134,25 @@ class AutoController(Controller):
         self._over, self._overfit = np.where(lost, -1, self._over), np.where(self.restore_weights, 0, self._overfit)
         self._held = self._held | best
 
-    def _loses(self, seen: dict[str, Array]) -> tuple[Array, Array]:
+    def _loses(self, seen: dict[str, Array], new: Array) -> tuple[Array, Array]:
         """Return the standard error of a control step's mean loss over the progress, and whether that is lost, [N]."""
-        known = seen["progress"] >= 0.0
+        known, validated = seen["progress"] >= 0.0, seen["validation_age"] >= 0.0
+        risen = 2.0 ** seen["validation_regret"] - 1.0 > LOST
         length = np.where(known, (seen["progress"] - self._progress) * 10.0 ** (5.0 * seen["horizon"]), 10.0)
         error = 10.0 ** (3.0 * (seen["noise"] - 1.0)) / np.sqrt(np.maximum(length, 1.0))  # over progress + error
         progress = np.maximum(1.0 - error, 0.0)
         best_error = np.where(progress > 1e-3, np.minimum(error, self._best_noise * progress), error)
         above = 2.0 ** seen["regret"] - 1.0 > LOST * progress + ERRORS * np.sqrt(2.0) * best_error
-        self._over = np.where(above, self._over + 1, 0)
-        return error / np.maximum(progress, 1e-6), self._lost | (self._over >= PATIENCE)
+        self._over = np.where(above & (risen | ~validated), self._over + 1, 0)
+        lost = self._lost | ((self._over >= PATIENCE) & (new | ~validated))
+        return error / np.maximum(progress, 1e-6), lost
 
-    def _overfits(self, seen: dict[str, Array], gap: Array) -> Array:
-        """Return whether enough validation losses in succession say that a run overfits, [N]."""
-        new, self._age = seen["validation_age"] <= self._age, seen["validation_age"]
+    def _overfits(self, seen: dict[str, Array], gap: Array, new: Array) -> Array:
+        """Return whether validation losses have said for long enough that a run overfits, [N]."""
         risen = 2.0 ** seen["validation_regret"] - 1.0 > OVERFIT
         apart = gap - self._best_gap > OVERFIT
-        self._overfit = np.where(risen & apart, self._overfit + new, 0)
-        return self._overfit >= LOOKS
+        self._overfit = np.where(risen & apart, self._overfit + 1, 0)
+        return new & (self._overfit >= LONG)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what is known of the runs, but not that weights are held: no checkpoint has them."""

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 import agents
 import optenv
-from agents.rules.auto import COOLER, FALL, FALL_POWER, FEATURES, LOOKS, LOWER, PEAK, START, AutoController
+from agents.rules.auto import COOLER, FALL, FALL_POWER, FEATURES, LONG, LOWER, PEAK, START, AutoController
 from optenv import tasks
 from optenv.benchmark.run import run_controller
 from optenv.control.controller import Interface
@@ -105,17 +105,22 @@ def test_a_loss_that_gives_its_progress_up_for_two_decisions_returns_to_the_best
     )
 
 
-OVERFITTING = {"regret": [0.0] + [1.0] * (LOOKS + 1), "gap": [0.0] + [0.5] * (LOOKS + 1), "age": 0.0}
-STILL = [0.0] * (LOOKS + 2)
+OVERFITTING = {"regret": [0.0] + [1.0] * (LONG + 1), "gap": [0.0] + [0.5] * (LONG + 1), "age": 0.0}
+STILL = [0.0] * (LONG + 2)
 
 
 def test_a_run_whose_validation_loss_says_that_it_overfits_returns_and_goes_on_at_a_lower_rate():
     controller = AutoController()
     kept, back = played(controller, views(STILL, scale=0.3, validation=OVERFITTING))
-    assert kept == [True, True] + [False] * (LOOKS + 1)
-    assert back == [False] * (LOOKS + 1) + [True, False]
+    assert kept == [True, True] + [False] * (LONG + 1)
+    assert back == [False] * (LONG + 1) + [True, False]
     assert controller.state_dict()["best_log_scale"][0] == pytest.approx(0.3 * np.log(10.0) + np.log(COOLER))
     assert controller.state_dict()["log_peak"][0] == pytest.approx(0.3 * np.log(10.0) + np.log(COOLER))
+
+
+def test_between_two_looks_nothing_is_kept():
+    looks = {"regret": 0.0, "gap": 0.1, "age": [0.0, 0.1, 0.2, 0.0, 0.1]}
+    assert played(AutoController(), views([0.0] * 5, validation=looks))[0] == [True, True, False, False, True, False]
 
 
 @pytest.mark.parametrize(
