@@ -2,9 +2,11 @@
 
     python benchmarks/meta.py --agent garo
     python benchmarks/meta.py --agent opt2vec --optimizer adam
+    python benchmarks/meta.py --agent opt2vec --suite mnist
 
 For every task the base optimizer's constant rate is tuned over 15 rates, on seeds of their own, and
-rerun on the seeds that the controllers, trained and untrained, get: equal weights, data and minibatches.
+rerun on the seeds that the controllers, trained and untrained, get: equal weights, data and minibatches. Beside them
+stands SGD with momentum under warm-up and cosine, its rate tuned likewise.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from pathlib import Path
 import agents
 from agents.benchmark import code_mark
 from optenv.benchmark.driver import Workers
-from optenv.benchmark.methods import REFERENCE, BenchmarkMethod, controller_method, tuned_method
+from optenv.benchmark.methods import BASELINES, REFERENCE, BenchmarkMethod, controller_method, tuned_method
 from optenv.benchmark.report import write_comparison
 from optenv.benchmark.run import constant
 from optenv.benchmark.suites import SUITES
@@ -27,11 +29,12 @@ BASES = {"garo": ("sgd", {"weight_decay": 1e-4}, 1e-2), "opt2vec": ("adam", {}, 
 
 
 def methods(trained: Controller, untrained: Controller, mark: str = "") -> list[BenchmarkMethod]:
-    """Return the reference, the base optimizer at its best constant rate for each case, and both controllers."""
+    """Return the reference, the base optimizer at its best constant rate for each case, controllers, and tuned SGD."""
     return [
         tuned_method(REFERENCE, "the base optimizer, constant", constant),
         controller_method("trained", trained, mark=mark),
         controller_method("untrained", untrained, mark=mark),
+        BASELINES["sgd_tuned"],
     ]
 
 

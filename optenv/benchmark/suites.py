@@ -126,6 +126,7 @@ SUITES = by_name(
     (
         Suite("held_out", _HELD_OUT, num_seeds=5, why="tasks and architectures that no controller was trained on"),
         Suite("real", _REAL, num_seeds=5, why="real data, with test sets of at least 1,000 examples"),
+        Suite("mnist", _REAL[:3], num_seeds=5, why="5,000 handwritten digits of 28 x 28, three architectures"),
         Suite(
             "small_tables", tuple(Case(f"{name}_splits", 300) for name in _SMALL_TABLES), num_seeds=20,
             why="small tables; every seed is another split",
