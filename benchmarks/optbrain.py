@@ -1,12 +1,14 @@
 """What OptBrain is worth and what it costs: final losses on held-out tasks, size of its state, time in its own code.
 
-    python benchmarks/optbrain.py [--only loss size time] [--tasks NAME ...] [--unknown-budget] [--json FILE]
+    python benchmarks/optbrain.py [--only loss size time] [--tasks NAME ...] [--unknown-budget | --validation] [--json FILE]
 
 Losses: for every task the rate of the base optimizer, Adam at a constant rate, is tuned over 15 log-uniform
 rates on seeds of its own; then five fresh seeds run at a tenth of that rate, at it, and at ten times it,
 without the brain and with one that begins neutral and learns within the run, under the guard: the decisions of
 `OptBrain(base, total_steps=...)`, as tests/agents/test_drop_ins.py holds. Equal seeds have equal weights and
-minibatches. Time is CPU time, of one run on one thread.
+minibatches. With `--validation` both sides, and the tuning, deliver the weights of the least validation loss among
+forty looks, under the brain their average too, and test losses are compared: what `keep_best=True` gives. Time is CPU
+time, of one run on one thread.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from torch import nn
 from agents import OptBrain
 from agents.policies.optbrain.controller import OptBrainController
 from optenv import tasks
-from optenv.benchmark.run import constant, run_controller, run_schedule
+from optenv.benchmark.run import SAMPLES, constant, run_controller, run_schedule
 from optenv.benchmark.tuning import tune
 from optenv.inner.trainer import make_trainer
 
@@ -50,16 +52,20 @@ Array = np.ndarray
 Row = dict[str, Any]
 
 
-def measure_task(name: str, *, reveal_budget: bool = True) -> Row:
-    """Return a task's final losses over those of the tuned rate, geometric means over the seeds, by base rate."""
+def measure_task(name: str, *, reveal_budget: bool = True, validation: bool = False) -> Row:
+    """Return a task's losses over those of the tuned rate, geometric means over the seeds, by base rate."""
     task = tasks.get(name)
     assert isinstance(task, tasks.Task)
     trainer = make_trainer(task, "adam")
-    rate = tune(trainer, constant, TOTAL)["final"]
+    rate = tune(trainer, constant, TOTAL)["best" if validation else "final"]
     seeds, rates = np.tile(np.arange(NUM_SEEDS), len(FACTORS)), rate * np.repeat(FACTORS, NUM_SEEDS)
-    alone = _by_rate(run_schedule(trainer, constant, seeds, rates, TOTAL).loss)
-    steered = run_controller(trainer, OptBrainController(), seeds, rates, TOTAL, reveal_budget=reveal_budget).loss
-    return {"task": name, "rate": rate, "alone": alone / alone[1], "brain": _by_rate(steered) / alone[1]}
+    looks: dict[str, Any] = {"samples": SAMPLES, "test": True} if validation else {}
+    outcomes = (
+        run_schedule(trainer, constant, seeds, rates, TOTAL, **looks),
+        run_controller(trainer, OptBrainController(), seeds, rates, TOTAL, reveal_budget=reveal_budget, **looks),
+    )
+    alone, brain = (_by_rate(o.test["best"] if validation else o.loss) for o in outcomes)
+    return {"task": name, "rate": rate, "alone": alone / alone[1], "brain": brain / alone[1]}
 
 
 def _by_rate(loss: Array) -> Array:
@@ -75,7 +81,7 @@ def gap_closed(row: Row) -> Array:
     return np.where(gap > LEAST_GAP, closed / np.maximum(gap, LEAST_GAP), np.nan)
 
 
-def report_losses(names: list[str], reveal_budget: bool) -> list[Row]:
+def report_losses(names: list[str], **options: bool) -> list[Row]:
     """Measure and print the table of losses."""
     print(
         "| task | tuned rate | alone at 0.1x | with brain | alone at 10x | with brain | brain at 1x | closed at 0.1x"
@@ -83,7 +89,7 @@ def report_losses(names: list[str], reveal_budget: bool) -> list[Row]:
     )
     rows = []
     for name in names:
-        row = measure_task(name, reveal_budget=reveal_budget)
+        row = measure_task(name, **options)
         rows.append(row)
         alone, brain, closed = row["alone"], row["brain"], gap_closed(row)
         cells = [f"{x:.3g}" for x in (row["rate"], alone[0], brain[0], alone[2], brain[2])]
@@ -201,6 +207,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=["loss", "size", "time"], choices=["loss", "size", "time"])
     parser.add_argument("--tasks", nargs="*", default=list(TASKS), metavar="NAME")
     parser.add_argument("--unknown-budget", action="store_true", help="the brain does not observe the budget")
+    parser.add_argument("--validation", action="store_true", help="both deliver the weights that validate best")
     parser.add_argument("--json", type=Path, default=None, metavar="FILE")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -210,7 +217,9 @@ def main() -> None:
     if "time" in options.only:
         found["time"] = [measure_time((32, 64, 32, 10), 32, 1000), measure_time((1024,) * 4 + (1000,), 64, 160)]
     if "loss" in options.only:
-        found["loss"] = report_losses(options.tasks, not options.unknown_budget)
+        found["loss"] = report_losses(
+            options.tasks, reveal_budget=not options.unknown_budget, validation=options.validation
+        )
     if options.json is not None:
         options.json.write_text(json.dumps(found, indent=2, default=lambda a: np.asarray(a).tolist()) + "\n")
 
