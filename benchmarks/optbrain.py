@@ -1,6 +1,6 @@
 """What OptBrain is worth and what it costs: final losses on held-out tasks, size of its state, time in its own code.
 
-    python benchmarks/optbrain.py [--only loss size time] [--tasks NAME ...] [--unknown-budget | --validation] [--json FILE]
+    python benchmarks/optbrain.py [--only loss size time] [--tasks NAME ...] [--unknown-budget] [--validation]
 
 Losses: for every task the rate of the base optimizer, Adam at a constant rate, is tuned over 15 log-uniform
 rates on seeds of its own; then five fresh seeds run at a tenth of that rate, at it, and at ten times it,
