@@ -12,6 +12,9 @@ COSINE_MEMORY = 0.5
 NOISE_MEMORY = 0.9
 # Along one gradient, in which momentum builds up; the largest of the updates is taken for the size of those to come.
 TRIAL_STEPS = 10
+# The largest of the base rates at which they are taken, whatever the user's: single-precision weights would swallow
+# part of an update at 1e-6, and weight decay at 1 would move them away. Sizes are proportional to the rate.
+TRIAL_RATE = 1e-3
 # Of the norms that suit them best over that of Adam; docs/research.md, "auto". Those of other optimizers are like it.
 NORM_OVER_ADAM = {"sgd": 0.45, "lion": 0.17}
 

@@ -12,7 +12,7 @@ from optenv.control.controller import Controller, Interface, check_base
 from optenv.control.features import FEATURES
 from optenv.control.guard import Authority, Guard
 from optenv.control.loop import ControlLoop, check_learner
-from optenv.control.signals import Interval
+from optenv.control.signals import TRIAL_RATE, Interval
 
 Array = np.ndarray
 Values = dict[str, Array]
@@ -118,7 +118,8 @@ class Rollout:
         fresh = ControlLoop(self.loop.interface, budgets, self.runs.max_groups, self.loop.authority)
         if fresh.interface.sets_first_scale:
             norm = fresh.interface.first_update_norm is not None
-            fresh.start_at(self.runs.first_update(self.rates, rows, norm=norm))
+            size = self.runs.first_update(np.full_like(self.rates, TRIAL_RATE), rows, norm=norm)
+            fresh.start_at(size * (self.rates[rows] / TRIAL_RATE)[:, None])
         self.loop.put(rows, fresh)
         self.values = self.loop.values()
         self._exists = np.arange(self.runs.max_groups) < self.runs.num_groups(len(self.rates))[:, None]

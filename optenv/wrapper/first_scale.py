@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from optenv.control.signals import TRIAL_STEPS, update_norm, update_ratio
+from optenv.control.signals import TRIAL_RATE, TRIAL_STEPS, update_norm, update_ratio
 from optenv.wrapper.collective import Collective
 from optenv.wrapper.group_sketch import GroupSketch
 
@@ -36,13 +36,16 @@ def first_update(
     Args:
       base: the base optimizer, before its first step, with gradients.
       sketch: of its parameter groups.
-      rates: of the groups, at which the steps are taken, [G]; not those of the moment, which a warm-up may hold near 0.
+      rates: of the groups, [G]; not those of the moment, which a warm-up may hold near 0. Steps are taken at rates in
+        the same proportions, the largest of them `TRIAL_RATE`.
       collective: of the ranks that train together, which then find the same size; None alone.
       norm: whether `update_norm` is asked for.
     """
     none, mask = sketch.without_gradient(), sketch.mask.numpy()
     sizes = [0 if g in none else size for g, size in enumerate(sketch.sizes)]
     weights, gradient = sketch.weights().cpu(), sketch.gradient().cpu()
+    largest = max(rates, default=0.0) or TRIAL_RATE
+    rates = [TRIAL_RATE * (rate / largest) for rate in rates]
     try:
         moved = _trial_steps(base, weights, gradient, rates, last=norm)
     except Exception:  # noqa: BLE001 - whatever a foreign optimizer raises on a one-dimensional copy
@@ -52,8 +55,10 @@ def first_update(
     if collective is not None:
         displacement, own, mask = _pooled(collective, sketch.sharded, displacement, own, mask)
     if norm:
-        return update_norm(displacement, own, mask, sizes, type(base).__name__)
-    return update_ratio(displacement, own, mask, sizes)
+        size = update_norm(displacement, own, mask, sizes, type(base).__name__)
+    else:
+        size = update_ratio(displacement, own, mask, sizes)
+    return size * (largest / TRIAL_RATE)
 
 
 def _trial_steps(base: Optimizer, weights: Tensor, gradient: Tensor, rates: Sequence[float], *, last: bool) -> Tensor:
