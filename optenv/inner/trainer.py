@@ -160,7 +160,8 @@ class BatchedTrainer:
         Returns:
           [n] float64.
         """
-        data, params, losses = self.split(state, split), state.params, self._losses[state.alone]
+        data, params = self.split(state, split), state.params
+        losses: Callable[..., Tensor] = self._losses[state.alone]
         if runs is not None and len(runs) < len(state):
             params, data = params[runs], data if state.shared else tuple(t[runs] for t in data)
             losses = self._steps[False].losses  # a program compiled for every number of runs would not pay
