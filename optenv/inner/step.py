@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch._utils import _flatten_dense_tensors
 
 from optenv.control.clipping import clip_factor
 from optenv.inner.layout import Layout
@@ -101,7 +102,9 @@ class InnerStep:
             loss = self._losses(leaves, batch)
             # Runs do not share parameters, so the gradient of the sum holds each run's own.
             gradients = torch.autograd.grad(loss if self.alone else loss.sum(), tuple(leaves.values()))
-        return loss.detach().view(-1), torch.cat([g.reshape(runs, -1) for g in gradients], dim=1)
+        if self.alone:  # in one call, where every call counts
+            return loss.detach().view(1), _flatten_dense_tensors(gradients)[None]
+        return loss.detach(), torch.cat([g.reshape(runs, -1) for g in gradients], dim=1)
 
     def _views(self, params: Tensor) -> Params:
         """Return the parameters, [N, *shape] each; of a run alone [*shape], as its task knows them."""

@@ -49,7 +49,7 @@ def operations_of_a_step(problem, optimizer):
 
 
 LOOK_AT_GRADIENTS = [
-    "zeros.default",
+    "clone.default",
     "_amp_foreach_non_finite_check_and_unscale_.default",
     "_local_scalar_dense.default",
 ]
