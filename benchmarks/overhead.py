@@ -1,6 +1,7 @@
 """What control costs in real training: time and memory, against the base optimizer alone.
 
     python benchmarks/overhead.py [--quick] [--every STEPS] [--rounds N] [--controller NAME] [--json FILE]
+        [--record RELEASE]
 
 One thread, fused AdamW, stacks of linear layers of equal width. Training with and without control takes turns in one
 process, a few steps each.
@@ -29,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from history import record
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -239,6 +241,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=TOTAL // 40, help="steps between decisions")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
+    parser.add_argument("--record", metavar="RELEASE", help="add the ratios to benchmarks/history.csv")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     models, most = (MODELS[:1], 1) if arguments.quick else (MODELS, arguments.rounds)
@@ -250,6 +253,9 @@ def main() -> None:
     print(table(rows))
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1))
+    if arguments.record:
+        rounded = [{name: round(value, 4) for name, value in row.items()} for row in rows]
+        record(arguments.record, "overhead", {arguments.controller: rounded})
 
 
 if __name__ == "__main__":

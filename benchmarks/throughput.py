@@ -1,6 +1,13 @@
 """How fast the environment trains: inner steps per CPU second, against what one would write without it.
 
-    python benchmarks/throughput.py [--quick] [--json FILE] [--dacbench-python PATH]
+    python benchmarks/throughput.py [--quick] [--only TABLE] [--json FILE] [--record RELEASE]
+        [--dacbench-python PATH] [--jax-python PATH]
+
+- speed: the vector environment over the bare loop, and what it costs over stacked steps alone;
+- alone: `gymnasium.make("OptControl-v0", task=...)`, whole episodes of zero actions, over a loop of fused AdamW;
+- architectures: the stacked steps of 32 runs of a task, without an environment, over the same loop;
+- scaling: with the number of runs, and of groups;
+- DACBench, XLA: where a Python is named that has them, DACBench's SGD environment, and the same training by jax.
 
 All numbers come from one run on one thread, in CPU time. The cases of a table take turns, and every
 ratio is the median over the rounds of the ratio within a round, so that a busy machine slows both sides.
@@ -18,18 +25,21 @@ from functools import cache
 from pathlib import Path
 from statistics import median
 
+import gymnasium
 import numpy as np
 import torch
+from history import record
 from torch import nn
 from torch.nn import functional as F
 
+from optenv import tasks
 from optenv.env import OptControlVectorEnv
 from optenv.inner.compiled import Compiled
 from optenv.inner.layout import Layout
 from optenv.inner.optimizers import OPTIMIZERS, base_values
 from optenv.inner.step import InnerStep
 from optenv.inner.trainer import denormals_flushed
-from optenv.tasks import Data
+from optenv.tasks import Data, Task
 from optenv.tasks.layers import cross_entropy
 from optenv.tasks.mlp import Mlp, PerceptronTask
 
@@ -96,18 +106,36 @@ def bare_loop(model: Model, steps: int) -> Case:
     return run
 
 
-def stacked_loop(model: Model, num_runs: int, steps: int, *, compiled: bool = False) -> Case:
+def task_loop(task: Task, steps: int) -> Case:
+    """Train a task in an ordinary PyTorch loop under fused AdamW."""
+    generator = torch.Generator().manual_seed(0)
+    params = {name: nn.Parameter(value) for name, value in task.init(generator).items()}
+    data, optimizer = task.draw(generator).train, torch.optim.AdamW(params.values(), lr=LEARNING_RATE, fused=True)
+
+    def run() -> int:
+        for _ in range(steps):
+            index = torch.randint(len(data[0]), (task.batch_size,))
+            optimizer.zero_grad()
+            task.loss(params, tuple(d[index] for d in data)).backward()
+            optimizer.step()
+        return steps
+
+    return run
+
+
+def stacked_loop(task: Task, num_runs: int, steps: int, *, compiled: bool = False) -> Case:
     """Train stacked models with the environment's own forward, backward and update, and nothing else."""
-    task, rule = make_task(model), OPTIMIZERS["adamw"]
-    generator, base = torch.Generator().manual_seed(0), base_values(rule, None)
+    rule, generator = OPTIMIZERS["adamw"], torch.Generator().manual_seed(0)
+    base, data = base_values(rule, None), task.draw(generator).train
     layout = Layout.of(task.init(generator))
     params = torch.stack([layout.flatten(task.init(generator)) for _ in range(num_runs)])
     slots = {name: torch.zeros_like(params) for name in rule.slots}
     constant = rule.coefficients(base | {"lr": np.full((num_runs, 1), LEARNING_RATE)})
-    inner, (x, y) = InnerStep(task, rule, layout, params.device), make_data(model).train
+    inner = InnerStep(task, rule, layout, params.device)
+    leaves = None if compiled else inner.leaves(params)
 
     def step(params: torch.Tensor, slots: dict, batch: tuple, hyper: dict) -> torch.Tensor:
-        loss, gradient = inner.gradient(params, batch)
+        loss, gradient = inner.gradient(params, batch, leaves)
         rule.update(params, gradient, slots, hyper)
         return loss
 
@@ -115,8 +143,8 @@ def stacked_loop(model: Model, num_runs: int, steps: int, *, compiled: bool = Fa
 
     def run() -> int:
         for t in range(steps):
-            index = torch.randint(len(x), (num_runs * model.batch,))
-            batch = tuple(d.index_select(0, index).unflatten(0, (num_runs, model.batch)) for d in (x, y))
+            index = torch.randint(len(data[0]), (num_runs * task.batch_size,))
+            batch = tuple(d.index_select(0, index).unflatten(0, (num_runs, task.batch_size)) for d in data)
             hyper = constant | rule.corrections(base, np.full((num_runs, 1), t + 1.0))
             with denormals_flushed():
                 take(params, slots, batch, {name: as_float32(value) for name, value in hyper.items()})
@@ -152,13 +180,47 @@ def environment(model: Model, num_runs: int, *, compiled: bool = False) -> Case:
     return run
 
 
-def dacbench(python: str, rows: Rows) -> Rows:
-    """Measure DACBench's SGD environment in another interpreter, and compare it with rows of the same model."""
+def made(name: str) -> Case:
+    """Play whole episodes of zero actions in the environment of one run that Gymnasium makes."""
+    env = gymnasium.make("OptControl-v0", task=name, num_inner_steps=EPISODE, steps_per_action=STEPS_PER_ACTION)
+    neutral = np.zeros(env.action_space.shape, np.float32)
+
+    def run() -> int:
+        env.reset(seed=0)
+        while not env.step(neutral)[2]:
+            pass
+        return EPISODE
+
+    return run
+
+
+def dacbench(python: str, env: Case) -> Rows:
+    """Measure DACBench's SGD environment in another interpreter, and that of the same model before and after it."""
     script = Path(__file__).with_name("dacbench_steps.py")
+    own = take_turns({"env": env}, 1)["env"]
     output = subprocess.run([python, str(script)], capture_output=True, text=True, check=True).stdout
     speed = float(output.split()[-1])
-    own = [float(r["environment steps/s"]) for r in rows if r["model"] == LARGE.name]
-    return [{"DACBench steps/s": round(speed, 1), "environment / DACBench": round(max(own) / speed)}]
+    own += take_turns({"env": env}, 1)["env"]
+    return [{"DACBench steps/s": round(speed, 1), "environment / DACBench": round(median(own) / speed)}]
+
+
+def xla(python: str) -> Rows:
+    """Measure the same training by jax in another interpreter, and ours before and after it."""
+    rows: Rows = []
+    for model, num_runs, compiled in ((SMALL, 64, True), (LARGE, 64, False)):
+        cases = {
+            "stacked": stacked_loop(make_task(model), num_runs, EPISODE, compiled=compiled),
+            "environment": environment(model, num_runs, compiled=compiled),
+        }
+        before = take_turns(cases, 1)
+        sizes = (model.inputs, *model.hidden, model.outputs, model.batch, model.examples, num_runs)
+        script = [python, str(Path(__file__).with_name("xla_steps.py")), *map(str, sizes)]
+        speed = float(subprocess.run(script, capture_output=True, text=True, check=True).stdout)
+        after = take_turns(cases, 1)
+        own = {f"{name} / XLA": round(median(before[name] + after[name]) / speed, 2) for name in cases}
+        mode = "compile=True" if compiled else "eager"
+        rows.append({"model": model.name, "runs": num_runs, "mode": mode, "XLA steps/s": round(speed), **own})
+    return rows
 
 
 def take_turns(cases: dict[str, Case], rounds: int) -> dict[str, list[float]]:
@@ -186,7 +248,7 @@ def compare(model: Model, num_runs: Iterable[int], rounds: int, kinds: tuple[boo
         cases = {"bare": bare_loop(model, 400)}
         for kind in kinds:
             cases |= {
-                f"stacked {kind}": stacked_loop(model, n, EPISODE, compiled=kind),
+                f"stacked {kind}": stacked_loop(make_task(model), n, EPISODE, compiled=kind),
                 f"env {kind}": environment(model, n, compiled=kind),
             }
         speeds = take_turns(cases, rounds)
@@ -222,6 +284,29 @@ def scaling(models: dict[str, tuple[Model, int]], rounds: int) -> Rows:
     ]
 
 
+def alone(names: Iterable[str], rounds: int) -> Rows:
+    """Compare the environment of one run with the loop that trains its task."""
+    rows: Rows = []
+    for name in names:
+        speeds = take_turns({"loop": task_loop(tasks.get(name), EPISODE), "env": made(name)}, rounds)
+        steps = {f"{case} steps/s": round(median(speeds[case])) for case in speeds}
+        rows.append({"task": name, **steps, "environment / loop": round(ratio(speeds, "env", "loop"), 2)})
+    return rows
+
+
+def architectures(names: Iterable[str], num_runs: int, rounds: int) -> Rows:
+    """Compare stacked steps of several runs with the loop that trains one."""
+    rows: Rows = []
+    for name in names:
+        task = tasks.get(name)
+        speeds = take_turns({"loop": task_loop(task, 50), "stacked": stacked_loop(task, num_runs, 10)}, rounds)
+        steps = {f"{case} steps/s": round(median(speeds[case])) for case in speeds}
+        rows.append(
+            {"task": name, "runs": num_runs, **steps, "stacked / loop": round(ratio(speeds, "stacked", "loop"), 2)}
+        )
+    return rows
+
+
 def markdown(rows: Rows) -> str:
     """Lay rows out as a table."""
     head = list(rows[0])
@@ -229,36 +314,48 @@ def markdown(rows: Rows) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def measure(quick: bool) -> Iterable[tuple[str, Rows]]:
-    """Measure one table after the other."""
-    rounds = 3
-    if quick:
-        yield "speed", [*compare(LARGE, (8,), rounds, (False,)), *compare(SMALL, (64,), rounds, (False,))]
-        return
-    yield "speed", [*compare(LARGE, (8, 16, 64), rounds, (False,)), *compare(SMALL, (64, 256), rounds, (False, True))]
-    yield "scaling with runs", scaling({f"{n} runs": (SMALL, n) for n in (1, 4, 16, 64, 256, 1024)}, rounds)
-    deep = {g: Model(32, (32,) * (g - 1), 10, 32, 2_000) for g in (1, 3, 10, 30, 100)}
-    yield "scaling with groups, 16 runs", scaling({f"{g} groups": (model, 16) for g, model in deep.items()}, rounds)
+ALONE = ("digits_mlp", "digits_conv", "char_transformer")
+ARCHITECTURES = ("digits_mlp", "digits_conv", "char_gru", "char_transformer", "digits_mlp_x4")
+DEEP = {g: Model(32, (32,) * (g - 1), 10, 32, 2_000) for g in (1, 3, 10, 30, 100)}
+QUICK: dict[str, Callable[[], Rows]] = {
+    "speed": lambda: [*compare(LARGE, (8,), 3, (False,)), *compare(SMALL, (64,), 3, (False,))],
+    "alone": lambda: alone(ALONE[:1], 3),
+}
+TABLES: dict[str, Callable[[], Rows]] = {
+    "speed": lambda: [*compare(LARGE, (8, 16, 64), 3, (False,)), *compare(SMALL, (64, 256), 3, (False, True))],
+    "alone": lambda: alone(ALONE, 9),
+    "architectures": lambda: architectures(ARCHITECTURES, 32, 5),
+    "scaling with runs": lambda: scaling({f"{n} runs": (SMALL, n) for n in (1, 4, 16, 64, 256, 1024)}, 3),
+    "scaling with groups, 16 runs": lambda: scaling({f"{g} groups": (model, 16) for g, model in DEEP.items()}, 3),
+}
 
 
 def main() -> None:
-    """Measure, print each table when it is there, and write the file if one is named."""
+    """Measure, print each table when it is there, and write the files that are named."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="two rows in under half a minute")
+    parser.add_argument("--quick", action="store_true", help="three rows in under half a minute")
+    parser.add_argument("--only", choices=TABLES, metavar="TABLE", help=f"one of {', '.join(TABLES)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the tables to FILE as well")
+    parser.add_argument("--record", metavar="RELEASE", help="add the ratios to benchmarks/history.csv")
     parser.add_argument("--dacbench-python", metavar="PATH", help="a Python that has DACBench 0.5.6")
+    parser.add_argument("--jax-python", metavar="PATH", help="a Python that has jax")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    chosen = QUICK if arguments.quick else TABLES
     tables: dict[str, Rows] = {}
-    for title, rows in measure(arguments.quick):
-        tables[title] = rows
-        print(f"\n### {title}\n\n{markdown(rows)}", flush=True)
+    for title in [arguments.only] if arguments.only else chosen:
+        tables[title] = chosen[title]()
+        print(f"\n### {title}\n\n{markdown(tables[title])}", flush=True)
     if arguments.dacbench_python:
-        rows = dacbench(arguments.dacbench_python, tables["speed"])
-        print(f"\n### DACBench, batch mode, {LARGE.name}\n\n{markdown(rows)}")
-        tables["DACBench"] = rows
+        tables["DACBench"] = dacbench(arguments.dacbench_python, environment(LARGE, 64))
+        print(f"\n### DACBench, batch mode, {LARGE.name}\n\n{markdown(tables['DACBench'])}")
+    if arguments.jax_python:
+        tables["XLA"] = xla(arguments.jax_python)
+        print(f"\n### XLA, the same training by jax, without an environment\n\n{markdown(tables['XLA'])}")
     if arguments.json:
         arguments.json.write_text(json.dumps(tables, indent=2) + "\n")
+    if arguments.record:
+        record(arguments.record, "throughput", tables)
 
 
 if __name__ == "__main__":

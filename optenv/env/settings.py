@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from optenv import tasks
@@ -88,7 +89,7 @@ class EnvSettings:
         """
         return TRAINERS[self.trainer](self)
 
-    @property
+    @cached_property
     def interface(self) -> Interface:
         """What a controller of this environment observes and turns."""
         features, knobs = check_features(self.features), check_knobs(self.knobs)

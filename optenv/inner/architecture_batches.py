@@ -35,22 +35,27 @@ class ArchitectureBatches:
         self.trainers = trainers
         self.states: dict[int, Batch] = {}
         self._kept: dict[int, Tensor] = {}  # weights by row
+        self._num_rows = 0
+        self._only: int | None = None  # the member of all runs, where the batch has them in the order of the rows
         self.num_members = len(trainers)
         self.optimizer, self.hyperparameters = trainers[0].rule.name, trainers[0].rule.hyperparameters
         self.max_groups = max(trainer.num_groups for trainer in trainers)
 
     def start(self, rows: Array, members: Array, seeds: Array) -> None:
         """Begin fresh runs in `rows`, [n], of the given members, [n], from the given seeds, [n] uint64."""
+        self._num_rows = self._num_rows or len(rows)  # the first time all of them begin
         for row in rows.tolist():
             self._kept.pop(row, None)
         for member in sorted({*self.states, *members.tolist()}):
             new = members == member
             self._replace(member, rows, rows[new], seeds[new])
+        ordered = [np.array_equal(own, np.arange(len(own))) for own, _ in self.states.values()]
+        self._only = next(iter(self.states)) if ordered == [True] else None
 
     def _replace(self, member: int, leaving: Array, joining: Array, seeds: Array) -> None:
         """End the runs of a batch that are in the rows `leaving`, and begin new ones in the rows `joining`."""
         own, state = self.states.pop(member, (np.zeros(0, int), None))
-        fresh = self.trainers[member].start(seeds) if len(joining) else None
+        fresh = self.trainers[member].start(seeds, alone=self._num_rows == 1) if len(joining) else None
         left = np.flatnonzero(np.isin(own, leaving))
         if state is None or len(left) == len(own):
             own, state = joining, fresh
@@ -78,6 +83,8 @@ class ArchitectureBatches:
           values: knob values by name, [N, max_groups] each; a missing knob is neutral.
           num_steps: inner steps, the same for all rows.
         """
+        if self._only is not None and self.trainers[self._only].num_groups == self.max_groups:
+            return self.trainers[self._only].run(self.states[self._only][1], rate, values, num_steps)
         parts = []
         for member, (rows, state) in self.states.items():
             trainer = self.trainers[member]
@@ -87,6 +94,8 @@ class ArchitectureBatches:
 
     def evaluate(self, rows: Array, split: str) -> Array:
         """Return the losses of the runs in `rows`, [n] ascending, on a split, [n]."""
+        if self._only is not None:
+            return self.trainers[self._only].evaluate(self.states[self._only][1], split, rows)
         result = np.full(len(rows), np.nan)
         for member, (own, state) in self.states.items():
             asked = np.flatnonzero(np.isin(own, rows))

@@ -9,15 +9,17 @@ import torch
 
 Array = np.ndarray
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_30, _27, _31 = np.uint64(30), np.uint64(27), np.uint64(31)
 
 
 def mix(value: Array | np.uint64) -> Any:
     """Scramble 64-bit integers (the finaliser of SplitMix64; Steele, Lea and Flood 2014)."""
     value = np.asarray(value, dtype=np.uint64)
     with np.errstate(over="ignore"):
-        value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
+        value = (value ^ (value >> _30)) * _FIRST
+        value = (value ^ (value >> _27)) * _SECOND
+    return value ^ (value >> _31)
 
 
 def generator(seed: int, stream: int) -> torch.Generator:

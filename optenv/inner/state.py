@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,9 @@ class RunState:
       last_loss: the newest minibatch loss, [N]; NaN before the first.
       clip_reference: slowly decaying maximum of each group's gradient norm, [N, G].
       memory: sketches of the last control step.
+      alone: whether it is, for good, the state of one run, which is then trained without the axis of runs.
+      leaves: `InnerStep.leaves` of `params`, once they were asked for: making them anew in every step takes longer
+        than a small model's update.
     """
 
     params: Tensor
@@ -44,6 +47,12 @@ class RunState:
     last_loss: Tensor
     clip_reference: Tensor
     memory: SketchMemory
+    alone: bool = False
+    leaves: dict[str, Tensor] | None = field(default=None, init=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy and pickle without the leaves, which would no longer be views of the parameters."""
+        return {**vars(self), "leaves": None}
 
     def __len__(self) -> int:
         """Return the number of runs."""
@@ -86,4 +95,5 @@ def _combine(states: list[RunState], tensors: Callable, arrays: Callable) -> Run
         last_loss=tensors([s.last_loss for s in states]),
         clip_reference=tensors([s.clip_reference for s in states]),
         memory=SketchMemory(*map(tensors, zip(*(s.memory.tensors() for s in states), strict=True))),
+        alone=first.alone,
     )

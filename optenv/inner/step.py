@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch._utils import _flatten_dense_tensors
 
 from optenv.control.clipping import clip_factor
 from optenv.inner.layout import Layout
 from optenv.inner.optimizers import Hyper, Rule, Slots
-from optenv.tasks.task import Batch, Task
+from optenv.tasks.task import Batch, Params, Task
 
 
 class StepSettings(NamedTuple):
@@ -30,22 +32,37 @@ class StepSettings(NamedTuple):
 
 
 class InnerStep:
-    """Takes inner steps of one task under one base optimizer; a function of tensors, without state."""
+    """Takes inner steps of one task under one base optimizer: a function of tensors."""
 
-    def __init__(self, task: Task, rule: Rule, layout: Layout, device: torch.device):
-        """Prepare to train `task` with `rule`."""
-        self.rule, self.layout = rule, layout
+    def __init__(self, task: Task, rule: Rule, layout: Layout, device: torch.device, *, alone: bool = False):
+        """Prepare to train `task` with `rule`.
+
+        Args:
+          task: what is trained.
+          rule: the base optimizer.
+          layout: of its parameters.
+          device: where the runs are trained.
+          alone: whether N is 1 for good; batches and leaves then come without the axis of runs.
+        """
+        self.rule, self.layout, self.alone = rule, layout, alone
         self._made_from = task, rule, layout, device
-        self._losses = torch.func.vmap(task.loss)
+        # Under `vmap` a run alone would take twice the time.
+        self._losses = task.loss if alone else torch.func.vmap(task.loss)
         index, self._mask = (t.to(device) for t in layout.sketch)
         self._index = index.flatten()
 
     def __reduce__(self) -> tuple:
         """Copy and pickle what it was made from: what `vmap` returns cannot be pickled."""
-        return InnerStep, self._made_from
+        return partial(InnerStep, alone=self.alone), self._made_from
 
     def __call__(
-        self, params: Tensor, slots: Slots, batch: Batch, settings: StepSettings, reference: Tensor
+        self,
+        params: Tensor,
+        slots: Slots,
+        batch: Batch,
+        settings: StepSettings,
+        reference: Tensor,
+        leaves: Params | None = None,
     ) -> tuple[Tensor, Tensor | None, Tensor]:
         """Take one step, changing parameters and slots in place.
 
@@ -55,11 +72,12 @@ class InnerStep:
           batch: one minibatch per run, [N, B, ...] each.
           settings: what the knobs set.
           reference: slowly decaying maximum of each group's gradient norm, [N, G].
+          leaves: `leaves(params)`, where they are known from a step before.
 
         Returns:
           Losses, [N], the sketch of the gradient before clipping, [N, G, S], or None, and the new reference.
         """
-        loss, gradient = self.gradient(params, batch)
+        loss, gradient = self.gradient(params, batch, leaves)
         sketch = self.sketch(gradient) if settings.sketched or settings.clip is not None else None
         if settings.clip is not None and sketch is not None:
             factor, reference = clip_factor(torch.linalg.vector_norm(sketch, dim=-1), settings.clip, reference)
@@ -69,18 +87,29 @@ class InnerStep:
             slots[self.rule.momentum_slot].mul_(settings.momentum_kept)
         return loss, sketch, reference
 
-    def losses(self, params: Tensor, data: Batch) -> Tensor:
-        """Return every run's loss, [N], on its own data, [N, M, ...] each."""
-        return self._losses(self.layout.views(params), data)
+    def losses(self, params: Tensor, data: Batch, leaves: Params | None = None) -> Tensor:
+        """Return every run's loss, [N], on its own data, [N, M, ...] each; `leaves` as in a step."""
+        return self._losses(self._views(params) if leaves is None else leaves, data).view(-1)
 
-    def gradient(self, params: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return every run's loss, [N], and gradient, [N, P]."""
-        views = {name: view.detach().requires_grad_() for name, view in self.layout.views(params).items()}
+    def leaves(self, params: Tensor) -> Params:
+        """Return the parameters as what gradients are taken of; they are views, and follow `params`, [N, P]."""
+        return {name: view.detach().requires_grad_() for name, view in self._views(params).items()}
+
+    def gradient(self, params: Tensor, batch: Batch, leaves: Params | None = None) -> tuple[Tensor, Tensor]:
+        """Return every run's loss, [N], and gradient, [N, P]; arguments as in a step."""
+        leaves, runs = self.leaves(params) if leaves is None else leaves, len(params)
         with torch.enable_grad():
-            loss = self._losses(views, batch)
+            loss = self._losses(leaves, batch)
             # Runs do not share parameters, so the gradient of the sum holds each run's own.
-            gradients = torch.autograd.grad(loss.sum(), tuple(views.values()))
-        return loss.detach(), torch.cat([g.reshape(len(params), -1) for g in gradients], dim=1)
+            gradients = torch.autograd.grad(loss if self.alone else loss.sum(), tuple(leaves.values()))
+        if self.alone:  # in one call, where every call counts
+            return loss.detach().view(1), _flatten_dense_tensors(gradients)[None]
+        return loss.detach(), torch.cat([g.reshape(runs, -1) for g in gradients], dim=1)
+
+    def _views(self, params: Tensor) -> Params:
+        """Return the parameters, [N, *shape] each; of a run alone [*shape], as its task knows them."""
+        views = self.layout.views(params)
+        return {name: view[0] for name, view in views.items()} if self.alone else views
 
     def sketch(self, flat: Tensor) -> Tensor:
         """Return the sketched coordinates, [N, G, S], of a gradient or of parameters, [N, P]."""

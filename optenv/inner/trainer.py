@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import repeat
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from optenv.control.clipping import decayed_reference
-from optenv.control.knobs import KNOBS, rate_factor
+from optenv.control.knobs import KNOBS, RATE, rate_factor
 from optenv.control.signals import TRIAL_STEPS, Interval, loss_statistics, update_norm, update_ratio
 from optenv.control.sketch import SketchMemory
 from optenv.inner.compiled import Compiled
@@ -22,6 +26,8 @@ from optenv.inner.step import InnerStep, StepSettings
 from optenv.tasks.task import Batch, Task
 
 PROBE = 256
+GATHERED = 2**16  # numbers in minibatches drawn at once
+SMALLEST = sys.float_info.min  # half of it is a denormal
 MALLOC_THRESHOLD = 30 * 2**20
 Array = np.ndarray
 Values = dict[str, Array]
@@ -65,9 +71,10 @@ class BatchedTrainer:
         self.layout = Layout.of(params, grouping)
         self._shared = data is task.draw(generator(0, 1))
         check_loss(task, params, data.train)
-        self._step = InnerStep(task, rule, self.layout, self.device)
-        self._advance = Compiled(self._step) if compile else self._step
-        self._losses = Compiled(self._step.losses) if compile else self._step.losses
+        self._compiled = compile
+        self._steps = {alone: InnerStep(task, rule, self.layout, self.device, alone=alone) for alone in (False, True)}
+        self._advance: dict[bool, Callable] = {k: Compiled(s) if compile else s for k, s in self._steps.items()}
+        self._losses = {k: Compiled(s.losses) if compile else s.losses for k, s in self._steps.items()}
         _keep_freed_memory()
 
     @property
@@ -75,8 +82,13 @@ class BatchedTrainer:
         """Number of parameter groups, G."""
         return len(self.layout.groups)
 
-    def start(self, seeds: Array) -> RunState:
-        """Begin one run per seed, [N] uint64, with fresh parameters and data."""
+    def start(self, seeds: Array, *, alone: bool = False) -> RunState:
+        """Begin one run per seed, [N] uint64, with fresh parameters and data.
+
+        Args:
+          seeds: of the runs.
+          alone: whether the run is the only one for good, which is faster, and equal up to rounding.
+        """
         params = torch.stack([self.layout.flatten(self.task.init(generator(int(s), 0))) for s in seeds])
         draws = [self.task.draw(generator(int(s), 1)) for s in (seeds[:1] if self._shared else seeds)]
         params = params.to(self.device)
@@ -93,7 +105,8 @@ class BatchedTrainer:
             shared=self._shared,
             last_loss=torch.full((n,), torch.nan, device=self.device),
             clip_reference=torch.zeros(n, self.num_groups, device=self.device),
-            memory=SketchMemory.start(self._step.sketch(params)),
+            memory=SketchMemory.start(self._sketch(params)),
+            alone=alone,
         )
 
     def run(self, state: RunState, rate: Array, values: Values, num_steps: int) -> Interval:
@@ -108,14 +121,16 @@ class BatchedTrainer:
         Returns:
           What happened; losses and sketches as the features need them.
         """
-        last, losses = state.last_loss, []
-        index = self._minibatches(state, num_steps)
-        passing = np.flatnonzero(state.passed_over)
+        losses, passing = [state.last_loss], np.flatnonzero(state.passed_over)
         before = state.select(passing) if len(passing) else None
+        if state.leaves is None and not self._compiled:
+            state.leaves = self._steps[state.alone].leaves(state.params)
+        advance = self._advance[state.alone]
+        batches, each = self._batches(state, num_steps), self._settings(state, rate, values, num_steps)
         with denormals_flushed():
-            for t, settings in enumerate(self._settings(state, rate, values, num_steps)):
-                loss, sketch, state.clip_reference = self._advance(
-                    state.params, state.slots, self._batch(state, index[t]), settings, state.clip_reference
+            for t, (batch, settings) in enumerate(zip(batches, each, strict=True)):
+                loss, sketch, state.clip_reference = advance(
+                    state.params, state.slots, batch, settings, state.clip_reference, state.leaves
                 )
                 losses.append(loss)
                 if t == 0 and before is not None:
@@ -127,12 +142,12 @@ class BatchedTrainer:
         state.step += num_steps
         state.optimizer_step += num_steps - state.passed_over
         state.passed_over[:] = False
-        state.last_loss = losses[-1]
-        history, last_loss = torch.stack(losses).double().cpu().numpy(), last.double().cpu().numpy()
-        mean, noise = loss_statistics(history, last_loss)
+        state.last_loss = loss
+        history = torch.stack(losses).double().cpu().numpy()  # [1 + k, N]
+        mean, noise = loss_statistics(history[1:], history[0])
         if len(passing) and num_steps > 1:
-            mean[passing], noise[passing] = loss_statistics(history[1:, passing], last_loss[passing])
-        return Interval(num_steps, mean, noise, state.memory.advance(sketch, self._step.sketch(state.params)))
+            mean[passing], noise[passing] = loss_statistics(history[2:, passing], history[0, passing])
+        return Interval(num_steps, mean, noise, state.memory.advance(sketch, self._sketch(state.params)))
 
     def evaluate(self, state: RunState, split: str = "valid", runs: Array | None = None) -> Array:
         """Return losses on a split of the data.
@@ -145,11 +160,14 @@ class BatchedTrainer:
         Returns:
           [n] float64.
         """
-        params, data, losses = state.params, self.split(state, split), self._losses
+        data, params = self.split(state, split), state.params
+        losses: Callable[..., Tensor] = self._losses[state.alone]
         if runs is not None and len(runs) < len(state):
             params, data = params[runs], data if state.shared else tuple(t[runs] for t in data)
-            losses = self._step.losses  # a program compiled for every number of runs would not pay
-        data = tuple(t.expand(len(params), *t.shape[1:]) for t in data)
+            losses = self._steps[False].losses  # a program compiled for every number of runs would not pay
+        elif state.leaves is not None:
+            losses = partial(losses, leaves=state.leaves)
+        data = tuple(t[0] if state.alone else t.expand(len(params), *t.shape[1:]) for t in data)
         with torch.no_grad():
             return losses(params, data).double().cpu().numpy()
 
@@ -169,9 +187,7 @@ class BatchedTrainer:
         state.params[rows] = params
         for slot in state.slots.values():
             slot[rows] = 0.0
-        for mine, fresh in zip(
-            state.memory.tensors(), SketchMemory.start(self._step.sketch(params)).tensors(), strict=True
-        ):
+        for mine, fresh in zip(state.memory.tensors(), SketchMemory.start(self._sketch(params)).tensors(), strict=True):
             mine[rows] = fresh
         state.last_loss[rows], state.optimizer_step[rows], state.passed_over[rows] = torch.nan, 0, True
 
@@ -185,7 +201,7 @@ class BatchedTrainer:
           [N, G], the same for every group.
         """
         trial = state.select(np.arange(len(state)))
-        _, gradient = self._step.gradient(trial.params, self._batch(trial, self._minibatches(trial, 1)[0]))
+        _, gradient = self._steps[trial.alone].gradient(trial.params, next(self._batches(trial, 1)))
         moved = torch.zeros_like(trial.params)
         for settings in self._settings(trial, rate, {}, TRIAL_STEPS):
             before = trial.params.clone()
@@ -196,24 +212,29 @@ class BatchedTrainer:
                 trial.params.copy_(before)
             else:
                 torch.maximum(moved, step, out=moved)
-        sketched, weights = (self._step.sketch(flat).double().cpu().numpy() for flat in (moved, state.params))
+        sketched, weights = (self._sketch(flat).double().cpu().numpy() for flat in (moved, state.params))
         mask, sizes = self.layout.sketch[1].numpy(), self.layout.sizes
         if norm:
-            moving = (self._step.sketch(gradient) != 0.0).cpu().numpy()
+            moving = (self._sketch(gradient) != 0.0).cpu().numpy()
             return update_norm(sketched, moving, mask, sizes, self.rule.name)
         return update_ratio(sketched, weights, mask, sizes)
 
-    def _minibatches(self, state: RunState, num_steps: int) -> Tensor:
-        """Return the examples of every minibatch, [k, N * B], as rows of the runs' data one after the other."""
+    def _sketch(self, flat: Tensor) -> Tensor:
+        return self._steps[False].sketch(flat)
+
+    def _batches(self, state: RunState, num_steps: int) -> Iterator[Batch]:
+        """Yield the minibatches of the next inner steps, as `InnerStep` takes them."""
         examples = state.train[0].shape[1] if state.train else 1
         index = minibatch_indices(state.seed, state.step, num_steps, self.task.batch_size, examples)
         if not state.shared:
             index += np.arange(len(state))[None, :, None] * examples
-        return torch.from_numpy(index.reshape(num_steps, -1)).to(self.device)
-
-    def _batch(self, state: RunState, index: Tensor) -> Batch:
-        n = len(state)
-        return tuple(t.flatten(0, 1).index_select(0, index).view(n, -1, *t.shape[2:]) for t in state.train)
+        runs = index.shape[2:] if state.alone else index.shape[1:]
+        flat = [t.flatten(0, 1) for t in state.train]
+        size = sum(math.prod(t.shape[1:]) for t in flat) * math.prod(runs)
+        # As many steps' at once as do not push the runs themselves out of the processor's cache.
+        for part in torch.from_numpy(index).to(self.device).split(max(1, GATHERED // max(1, size))):
+            gathered = [t.index_select(0, part.flatten()).view(-1, *runs, *t.shape[1:]).unbind() for t in flat]
+            yield from zip(*gathered, strict=True) if flat else repeat((), len(part))
 
     def _stack(self, tensors: tuple[Tensor, ...]) -> Tensor:
         # A shared data set may be a view of overlapping windows, which stacking would spell out.
@@ -221,30 +242,31 @@ class BatchedTrainer:
 
     def _settings(self, state: RunState, rate: Array, values: Values, num_steps: int) -> Iterator[StepSettings]:
         """Yield what the knobs set in each inner step."""
-        factor = rate_factor(values)
         own = {**self.base, **self._moved(values)}
-        clip = self._tensor(values["clip"]) if (values.get("clip", np.ones(1)) < 1.0).any() else None
-        momentum_kept = self._spread(self._tensor(1.0 - values["dampen"])) if "dampen" in values else None
+        clip = self._tensor(values["clip"]) if "clip" in values and (values["clip"] < 1.0).any() else None
+        dampened = "dampen" in values and (self._compiled or values["dampen"].any())
+        momentum_kept = self._spread(1.0 - values["dampen"]) if dampened else None
         taken = state.optimizer_step - state.passed_over
         steps = np.maximum(taken[:, None] + np.arange(1.0, num_steps + 1)[:, None, None], 1.0)  # [k, N, 1]
-        corrections = {name: self._tensor(value) for name, value in self.rule.corrections(own, steps).items()}
-        for t, base_rate in enumerate(np.broadcast_to(rate, (num_steps, len(state)))):
+        corrections = {k: self._tensor(v).unbind() for k, v in self.rule.corrections(own, steps).items()}
+        factor = rate_factor(values)
+        for t in range(num_steps):
             if t == 0 or rate.ndim == 2:
-                hyper = self._hyper({**own, "lr": base_rate[:, None] * factor})
+                hyper = self._hyper({**own, "lr": (rate[t] if rate.ndim == 2 else rate)[:, None] * factor})
             # A compiled step is one program, with the sketch or without.
-            sketched = t == num_steps - 1 or isinstance(self._advance, Compiled)
-            own_hyper = hyper | {name: self._spread(value[t]) for name, value in corrections.items()}
+            sketched = t == num_steps - 1 or self._compiled
+            own_hyper = hyper | {name: self._spread_tensor(value[t]) for name, value in corrections.items()}
             yield StepSettings(own_hyper, clip, momentum_kept, sketched)
 
     def _hyper(self, values: GroupHyper) -> Hyper:
         read = self.rule.coefficients(values)
-        return {name: self._spread(self._tensor(v)) if isinstance(v, Array) else v for name, v in read.items()}
+        return {name: self._spread(v) if isinstance(v, Array) else v for name, v in read.items()}
 
     def _moved(self, values: Values) -> GroupHyper:
         """Return the hyperparameters besides the rate that the knobs set; `Rule.target` says which each moves."""
         moved: GroupHyper = {}
         for knob, value in values.items():
-            name = self.rule.target(knob)
+            name = None if KNOBS[knob].moves in ((), RATE) else self.rule.target(knob)
             if name is not None:
                 moved[name] = KNOBS[knob].move(moved.get(name, self.base[name]), value)
         return moved
@@ -252,8 +274,12 @@ class BatchedTrainer:
     def _tensor(self, value: Array) -> Tensor:
         return torch.as_tensor(value, dtype=torch.float32, device=self.device)
 
-    def _spread(self, value: Tensor) -> Tensor:
+    def _spread(self, value: Array) -> Tensor:
         """Make a number per run, [N, 1], or per group, [N, G], ready to meet the parameters, [N, P]."""
+        alike = not self._compiled and bool((value == value[:, :1]).all())  # to a program shapes are fixed
+        return self._spread_tensor(self._tensor(value[:, :1] if alike else value))
+
+    def _spread_tensor(self, value: Tensor) -> Tensor:
         return value if value.shape[1] == 1 else self.layout.spread(value)
 
 
@@ -287,7 +313,7 @@ def denormals_flushed() -> Iterator[None]:
     The momentum of a unit that gets no gradient decays into them, and each costs the processor as much as a
     hundred others.
     """
-    already = bool(torch.full((1,), 1e-38).mul_(0.1) == 0.0)  # torch tells in no other way
+    already = SMALLEST * 0.5 == 0.0  # torch tells in no other way
     torch.set_flush_denormal(True)
     try:
         yield

@@ -46,8 +46,11 @@ def init_norm(name: str, width: int) -> Params:
 
 def linear(params: Params, name: str, x: Tensor) -> Tensor:
     """Apply the linear layer `name` to the last axis."""
+    weight, bias = params[f"{name}.weight"], params[f"{name}.bias"]
+    if x.dim() > 2:  # sequences, which the layer after would have to copy into their own memory order otherwise
+        return F.linear(x, weight, bias)
     # Unlike that of F.linear, the weight's gradient then comes in the weight's own memory order.
-    return (params[f"{name}.weight"] @ x.mT).mT + params[f"{name}.bias"]
+    return (weight @ x.mT).mT + bias
 
 
 def conv(params: Params, name: str, x: Tensor, *, stride: int = 1, padding: int = 0) -> Tensor:

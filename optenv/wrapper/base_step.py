@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
@@ -13,6 +14,7 @@ from torch.optim import Optimizer
 
 from optenv.wrapper.base_needs import BaseNeeds
 
+LARGE = 2**15  # numbers in a gradient from which a sum of it is the faster look
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by the size of a number
 
 
@@ -90,15 +92,30 @@ def nonfinite(gradients: Sequence[Tensor]) -> Tensor:
     (tensor(1.), tensor(0.))
     """
     device = gradients[0].device
-    found = torch.zeros((), device=device)
+    # To autograd, `data` counts as unchanged.
+    own = [g.data if g.requires_grad else g for g in gradients]
+    if device.type == "cpu":
+        own = [g for g in own if g.numel() < LARGE or not _has_finite_sum(g)]
+        if not own:
+            return _zero(device)
+    found = _zero(device).clone()
     try:
-        # The one pass that a `GradScaler` makes, times 1. To autograd, `data` counts as unchanged.
-        own = [g.data if g.requires_grad else g for g in gradients]
+        # The one pass that a `GradScaler` makes, times 1.
         torch._amp_foreach_non_finite_check_and_unscale_(own, found, _one(device))
     except (RuntimeError, TypeError, NotImplementedError):  # of several devices or kinds: sparse, complex, sharded
         with torch.no_grad():
             return torch.stack([_is_nonfinite(g).to(device, torch.float32) for g in gradients]).amax()
     return found
+
+
+def _has_finite_sum(gradient: Tensor) -> bool:
+    """Say whether the sum is finite, as it is only of finite numbers; it reads where the other look also writes."""
+    return gradient.dtype == torch.float32 and gradient.is_cpu and math.isfinite(gradient.sum().item())
+
+
+@cache
+def _zero(device: torch.device) -> Tensor:
+    return torch.zeros((), device=device)
 
 
 @cache

@@ -77,8 +77,9 @@ class DelegatingOptimizer(Optimizer):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Assign to the base optimizer what only that has."""
-        own = name.startswith("_") or name in self.__dict__ or hasattr(type(self), name)
-        if not own and self._is_of_base(name):
+        if name[:1] == "_":  # in every step
+            object.__setattr__(self, name, value)
+        elif name not in self.__dict__ and not hasattr(type(self), name) and self._is_of_base(name):
             setattr(self.base, name, value)
         else:
             super().__setattr__(name, value)

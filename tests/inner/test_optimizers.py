@@ -99,7 +99,7 @@ def march(name, options, values, steps=12):
     state = trainer.start(np.arange(N, dtype=np.uint64))
     optimizers = references(rule, trainer.base, state.params, values)
     for step in range(steps):
-        batch = trainer._batch(state, trainer._minibatches(state, 1)[0])[0]
+        (batch,) = next(trainer._batches(state, 1))
         trainer.run(state, RATES, values, 1)
         for n, optimizer in enumerate(optimizers):
             a, b = (group["params"][0] for group in optimizer.param_groups)

@@ -49,7 +49,7 @@ def operations_of_a_step(problem, optimizer):
 
 
 LOOK_AT_GRADIENTS = [
-    "zeros.default",
+    "clone.default",
     "_amp_foreach_non_finite_check_and_unscale_.default",
     "_local_scalar_dense.default",
 ]
@@ -150,6 +150,25 @@ def test_what_is_remembered_does_not_grow_with_the_model(width):
         steering.step(loss=1.0)
     tensors = steering._run.state.steps._memory.tensors()
     assert sum(t.nbytes for t in tensors) <= (4 + 2 + 2) * 3072
+
+
+class Still(optim.Optimizer):
+    """An optimizer that leaves the weights as they are, so that a billion of them can be views of one number."""
+
+    def step(self, closure=None):
+        """Take no step."""
+
+
+def test_a_billion_parameters_are_read_at_no_more_places_than_a_thousand_and_never_copied():
+    simulated = nn.Parameter(torch.ones(1).expand(2**30))
+    simulated.grad = torch.ones(1).expand(2**30)
+    steering = controlled(Still([simulated], {"lr": 0.01}), Neutral(), guard=False)
+    with Operations() as counted:
+        for _ in range(2 * EVERY + 1):
+            steering.step(loss=1.0)
+    assert len(counted.names) < 200
+    tensors = steering._run.state.steps._memory.tensors()
+    assert sum(t.untyped_storage().nbytes() for t in tensors) <= (4 + 2 + 2) * 1024
 
 
 def test_the_history_of_many_groups_stays_short_and_reaches_to_the_last_decision():

@@ -160,10 +160,12 @@ def attention(params: Params, prefix: str, x: Tensor) -> Tensor:
     return linear(params, prefix + "mix", mixed.movedim(1, 2).flatten(-2))
 
 
+@cache
 def _causal(length: int) -> Tensor:
     return torch.full((length, length), -torch.inf).triu(1)
 
 
+@cache
 def _positions() -> Tensor:
     """Return sines and cosines of growing wavelength, [CONTEXT, WIDTH] (Vaswani et al. 2017, section 3.5)."""
     rates = 10_000 ** (-torch.arange(0, WIDTH, 2) / WIDTH)

@@ -59,12 +59,19 @@ class DigitsConv(Task):
         """Return the mean cross-entropy in nats."""
         pixels, labels = batch
         x = _block(params, "0", pixels.unflatten(-1, (1, 8, 8)))
-        x = _block(params, "1", F.avg_pool2d(x, 2))
+        x = _block(params, "1", _halved(x))
         return cross_entropy(linear(params, "output", x.flatten(1)), labels)
 
 
 def _block(params: Params, k: str, x: Tensor) -> Tensor:
     return batch_norm(params, f"norm{k}", conv(params, f"conv{k}", x, padding=1)).relu()
+
+
+def _halved(x: Tensor) -> Tensor:
+    """Return the means of 2 x 2 pixels; under `vmap`, `F.avg_pool2d` takes five times as long."""
+    left, right = x.unflatten(-1, (-1, 2)).unbind(-1)
+    upper, lower = (left + right).unflatten(-2, (-1, 2)).unbind(-2)
+    return (upper + lower) * 0.25
 
 
 TASKS = (
