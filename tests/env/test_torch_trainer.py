@@ -55,12 +55,12 @@ def test_families_and_the_first_update_agree_too(make_envs, tiny_family):
     rng = np.random.default_rng(0)
     seen = [env.reset(seed=1)[0] for env in (batched, reference)]
     for _ in range(9):
-        np.testing.assert_allclose(seen[0], seen[1], atol=1e-4)
+        np.testing.assert_allclose(seen[0], seen[1], atol=5e-4)
         actions = rng.uniform(-0.5, 0.5, batched.action_space.shape)
         (first, reward, ended, *_), (second, expected, expected_end, *_) = (
             e.step(actions) for e in (batched, reference)
         )
-        np.testing.assert_allclose(reward, expected, atol=1e-4)
+        np.testing.assert_allclose(reward, expected, atol=5e-4)
         np.testing.assert_array_equal(ended, expected_end)
         seen = [first, second]
     np.testing.assert_array_equal(batched.num_groups(), reference.num_groups())
