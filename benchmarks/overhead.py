@@ -1,7 +1,7 @@
 """What control costs in real training: time and memory, against the base optimizer alone.
 
     python benchmarks/overhead.py [--quick] [--every STEPS] [--rounds N] [--controller NAME] [--json FILE]
-        [--record RELEASE]
+        [--validate] [--record RELEASE]
 
 One thread, fused AdamW, stacks of linear layers of equal width. Training with and without control takes turns in one
 process, a few steps each.
@@ -12,7 +12,9 @@ process, a few steps each.
 - step: CPU time of the whole training step, controlled over uncontrolled, median over the rounds;
 - between, decision: control's own time in a step between decisions, and what a decision costs on top of that.
 
-A run of 2,000 steps in 40 decisions, so a decision every 50 steps; with --every 10 one every 10.
+A run of 2,000 steps in 40 decisions, so a decision every 50 steps; with --every 10 one every 10. With --validate a
+decision includes two calls of a validation function that does nothing but tell a loss less than the last, and what
+`keep_best=True` copies then: that is what validation costs besides your own function.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import sys
 import time
 import types
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -109,13 +112,15 @@ class Timed:
 class Training:
     """One model in training, with a controller or without."""
 
-    def __init__(self, model: Model, controller: str | None, every: int):
+    def __init__(self, model: Model, controller: str | None, every: int, validate: bool = False):
         """Build it; `every` is the number of steps between decisions."""
         self._model, groups = model.build()
         base = torch.optim.AdamW(groups, lr=1e-4, fused=True)
         self.base, self.optimizer = Timed(base), base
         if controller is not None:
-            settings = {"total_steps": None, "steps_per_action": every}
+            settings: dict[str, Any] = {"total_steps": None, "steps_per_action": every}
+            if validate:
+                settings |= {"validate": map(lambda k: 1.0 / k, count(1)).__next__, "keep_best": True}
             self.optimizer = optenv.ControlledOptimizer(base, agents.load(controller), **settings)
         self.whole = Timed(self.optimizer)  # without control too: the clock has its price
         self._x, self._y = torch.randn(2, model.batch, model.width).unbind()
@@ -138,9 +143,9 @@ class Training:
         return seconds.reshape(-1, every)
 
 
-def measure(model: Model, controller: str, every: int, rounds: int) -> dict[str, float]:
+def measure(model: Model, controller: str, every: int, rounds: int, validate: bool = False) -> dict[str, float]:
     """Return the figures of one row."""
-    alone, controlled = Training(model, None, every), Training(model, controller, every)
+    alone, controlled = Training(model, None, every), Training(model, controller, every, validate)
     pair, took = [alone, controlled], []
     for training in pair:
         training.run(every)
@@ -240,6 +245,7 @@ def main() -> None:
     parser.add_argument("--controller", default="ppo")
     parser.add_argument("--every", type=int, default=TOTAL // 40, help="steps between decisions")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--validate", action="store_true", help="with a validation function, and the best weights kept")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     parser.add_argument("--record", metavar="RELEASE", help="add the ratios to benchmarks/history.csv")
     arguments = parser.parse_args()
@@ -248,7 +254,7 @@ def main() -> None:
     rows = []
     for model in models:
         rounds = min(most, LARGE_ROUNDS) if model.parameters > LARGE else most
-        rows.append(measure(model, arguments.controller, arguments.every, rounds))
+        rows.append(measure(model, arguments.controller, arguments.every, rounds, arguments.validate))
         print(table(rows[-1:]).splitlines()[-1], flush=True)
     print(table(rows))
     if arguments.json:
