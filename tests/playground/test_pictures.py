@@ -87,7 +87,8 @@ def test_the_animation_can_be_played_paused_and_stepped_in_both_views(result, vi
     kinds = {"contour": "scatter", "surface": "scatter3d"}
     assert {trace.type for trace in moving} == {kinds[view]}
     # A head sits where its method was at that iteration.
-    head = figure.frames[20].data[3]
+    heads = [k for k, trace in enumerate(moving) if trace.mode == "markers"]
+    head = figure.frames[20].data[heads[1]]
     at = int(names[20])
     assert (head.x[0], head.y[0]) == pytest.approx(tuple(result.points[1, at]))
 

@@ -14,6 +14,7 @@ from agents.playground.russian import RUSSIAN
 from agents.playground.settings import Settings, from_file, to_link
 from agents.playground.validation import InvalidSetting
 from optenv.figures.picture import Picture
+from optenv.figures.plotly_animation import Words
 from optenv.figures.plotly_canvas import plotly_figure
 
 LANGUAGES: dict[str, dict[str, str]] = {"English": {}, "Русский": RUSSIAN}
@@ -141,7 +142,7 @@ class Form:
 
 def chart(picture: Picture, name: str) -> None:
     """Show a picture."""
-    figure = plotly_figure(picture, play=say("Play"), pause=say("Pause"), step=say("iteration"))
+    figure = plotly_figure(picture, Words(say("Play"), say("Pause"), say("iteration")))
     st.plotly_chart(figure, key=name, config=CHART, theme="streamlit")
 
 
