@@ -10,7 +10,7 @@ import numpy as np
 from agents.playground.look import color_of, dash_of, marker_of, stand_out
 from agents.playground.measures import inside
 from agents.playground.race import Entrant, Race
-from optenv.figures.picture import GREY, Axis, Field, Layer, Line, Panel, Picture, scale_for
+from optenv.figures.picture import GREY, Axis, Field, Layer, Line, Panel, Picture, log_ticks, scale_for
 from optenv.tasks.functions import TestFunction
 
 Array = np.ndarray
@@ -26,25 +26,25 @@ class Ground:
     """A function over its domain, as heights to draw.
 
     Attributes:
-      function: the function.
-      log: whether heights are log10(1 + loss) instead of the loss.
+      log: whether heights are log10(offset + loss) instead of the loss.
       x: columns, [W].
       y: rows, [H].
-      heights: [H, W].
+      heights: [H, W]; NaN where there is none.
+      offset: 1 where losses may be 0, else 0.
     """
 
-    function: TestFunction
     log: bool
     x: Array
     y: Array
     heights: Array
+    offset: float = 1.0
 
     @classmethod
     def of(cls, function: TestFunction, *, log: bool, grid: int = GRID) -> Ground:
         """Evaluate a function on a grid of its domain."""
         low_x, high_x, low_y, high_y = function.bounds
         x, y = np.linspace(low_x, high_x, grid), np.linspace(low_y, high_y, grid)
-        return cls(function, log, x, y, _height(function, np.stack(np.meshgrid(x, y), -1), log))
+        return cls(log, x, y, _height(function, np.stack(np.meshgrid(x, y), -1), log))
 
     def height(self, points: Array) -> Array:
         """Return the heights, [T], of the surface as it is drawn, and a little above, at points, [T, 2]."""
@@ -54,21 +54,30 @@ class Ground:
         u, v = rows - i, columns - j
         h = self.heights
         low, high = (1 - v) * h[i, j] + v * h[i, j + 1], (1 - v) * h[i + 1, j] + v * h[i + 1, j + 1]
-        return (1 - u) * low + u * high + 0.01 * np.ptp(h)
+        return (1 - u) * low + u * high + 0.01 * (np.nanmax(h) - np.nanmin(h))
 
     def ticks(self) -> tuple[tuple[float, str], ...]:
         """Return places on the colour bar, with the losses there."""
         if not self.log:
             return ()
-        top = 10 ** self.heights.max() - 1
+        low, high = float(np.nanmin(self.heights)), float(np.nanmax(self.heights))
+        if not self.offset:
+            return log_ticks(low, high, most=8)
+        top = 10**high - 1
         losses = [0.0, *(10.0**k for k in range(-2, 7) if 0.02 * top < 10.0**k <= top or 1 <= 10.0**k <= top)]
         return tuple((float(np.log10(1 + loss)), f"{loss:g}") for loss in losses)
+
+    @property
+    def label(self) -> str:
+        """What the heights are."""
+        return ("log10(1 + loss)" if self.offset else "log10(loss)") if self.log else "loss"
 
 
 def _height(function: TestFunction, points: Array, log: bool) -> Array:
     import torch
 
     loss = function.evaluate(torch.from_numpy(np.ascontiguousarray(points))).numpy()
+    loss = np.where(np.isfinite(loss), loss, np.nan)  # a gap where a formula has no value
     return np.log10(1 + np.maximum(loss, 0.0)) if log else loss
 
 
@@ -88,18 +97,34 @@ def landscape(
       say: translates a word.
     """
     ground = Ground.of(race.function, log=log, grid=GRID if view == "contour" else 81)
+    times = np.arange(race.points.shape[1])
+    return paths_over(ground, race, times, (Axis("x"), Axis("y")), view=view, colors=colors, chosen=chosen, say=say)
+
+
+def paths_over(
+    ground: Ground,
+    race: Race,
+    times: Array,
+    axes: tuple[Axis, Axis],
+    *,
+    view: str,
+    colors: str,
+    chosen: Collection[str] = (),
+    say: Say = str,
+) -> Picture:
+    """Show paths over any ground; `times`, [T], are what the iterations are called, and `axes` names x and y."""
     lift = ground.height if view == "surface" else None
     low_x, high_x, low_y, high_y = race.function.bounds
-    minima = np.array(race.function.minima, float)
     kind = Field(ground.x, ground.y, ground.heights, view, say("loss"), ground.ticks(), colors)
     layers: list[Layer] = [kind, *_ends(race, lift, say)]
     layers.append(_marks(race.points[0, :1], lift, say("start"), "#FFFFFF", "o", 7))
-    layers.append(_marks(minima, lift, say("minimum"), "#F0E442", "*", 9))
-    z = Axis(say("log10(1 + loss)") if log else say("loss")) if lift else None
-    x, y = Axis("x", limits=(low_x, high_x)), Axis("y", limits=(low_y, high_y))
+    if race.function.minima:
+        layers.append(_marks(np.array(race.function.minima, float), lift, say("minimum"), "#F0E442", "*", 9))
+    x, y = replace(axes[0], limits=(low_x, high_x)), replace(axes[1], limits=(low_y, high_y))
+    z = Axis(say(ground.label)) if lift else None
+    names = tuple(str(times[step]) for step in _frame_steps(race))
     frames = _frames(race, lift, chosen)
-    panel = Panel(x, y, tuple(layers), z=z, height=4.8, frames=frames, frame_names=_frame_names(race))
-    return Picture((panel,), width=8.0)
+    return Picture((Panel(x, y, tuple(layers), z=z, height=4.8, frames=frames, frame_names=names),), width=8.0)
 
 
 def curves(race: Race, *, chosen: Collection[str] = (), say: Say = str) -> Picture:
@@ -207,7 +232,7 @@ def _ends(race: Race, lift: Callable[[Array], Array] | None, say: Say) -> list[L
     named = []
     for marks, label in ((left, say("leaves the view")), (lost, say("diverges"))):
         if marks:
-            nowhere = None if lift is None else []
+            nowhere: list[float] | None = None if lift is None else []
             named.append(Line([], [], nowhere, label, GREY, marker=marks[0].marker, width=0, size=8))
     return [*left, *lost, *named]
 
@@ -224,10 +249,6 @@ def _marks(points: Array, lift: Callable[[Array], Array] | None, label: str, col
 def _frame_steps(race: Race) -> Array:
     last = race.points.shape[1] - 1
     return np.unique(np.linspace(0, last, min(FRAMES, last) + 1).round().astype(int))
-
-
-def _frame_names(race: Race) -> tuple[str, ...]:
-    return tuple(map(str, _frame_steps(race)))
 
 
 def _frames(race: Race, lift: Callable[[Array], Array] | None, chosen: Collection[str]) -> tuple[tuple[Line, ...], ...]:
