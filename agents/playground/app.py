@@ -28,6 +28,7 @@ STYLE = """<style>
 [data-testid=stMainBlockContainer] h2 {font-size: 1.5rem; padding: 0.2rem 0}
 [data-testid=stSidebarHeader] {height: 2.5rem}
 [data-testid=stTable] td, [data-testid=stTable] th {padding: 0.25rem 0.5rem; overflow-wrap: anywhere}
+[data-testid=stFileUploaderDropzoneInstructions] {display: none}
 @media (max-width: 640px) {
   [data-testid=stMainBlockContainer] {padding: 3.6rem 0.75rem 2rem}
   [data-testid=stTable] td, [data-testid=stTable] th {padding: 0.2rem 0.3rem; font-size: 0.78rem}
@@ -57,7 +58,6 @@ def main() -> None:
         st.error(st.session_state["link:error"])
     page.run()
     with st.sidebar:
-        st.divider()
         common.upload()
         st.selectbox("Language / Язык", list(common.LANGUAGES), key="language")
 

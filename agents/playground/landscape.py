@@ -19,6 +19,8 @@ Bounds = tuple[float, float, float, float]
 GRID = 121
 FRAMES = 40
 MOVING_POINTS = 60_000
+LIFT = 0.015
+"""How far above the surface a path is drawn, in shares of its height."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Ground:
         u, v = rows - i, columns - j
         h = self.heights
         low, high = (1 - v) * h[i, j] + v * h[i, j + 1], (1 - v) * h[i + 1, j] + v * h[i + 1, j + 1]
-        return (1 - u) * low + u * high + 0.01 * (np.nanmax(h) - np.nanmin(h))
+        return (1 - u) * low + u * high + LIFT * (np.nanmax(h) - np.nanmin(h))
 
     def ticks(self) -> tuple[tuple[float, str], ...]:
         """Return places on the colour bar, with the losses there."""
@@ -124,7 +126,10 @@ def paths_over(
     z = Axis(say(ground.label)) if lift else None
     names = tuple(str(times[step]) for step in _frame_steps(race))
     frames = _frames(race, lift, chosen)
-    return Picture((Panel(x, y, tuple(layers), z=z, height=4.8, frames=frames, frame_names=names),), width=8.0)
+    return Picture(
+        (Panel(x, y, tuple(layers), z=z, height=4.4 if lift is None else 5.2, frames=frames, frame_names=names),),
+        width=8.0,
+    )
 
 
 def curves(race: Race, *, chosen: Collection[str] = (), say: Say = str) -> Picture:

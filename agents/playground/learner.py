@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from agents.playground.run_settings import LearnSettings, RunSettings
+from agents.playground.run_settings import DECISIONS, LearnSettings, RunSettings
 from agents.playground.steering import Progress, follow
 from optenv.control.controller import Controller, Interface
 from optenv.control.policy_file import PolicyFile
 from optenv.errors import needed_for
 
-DECISIONS, ENVIRONMENTS, FIRST_UPDATE, RATE = 20, 2, 0.01, 1e-3
+ENVIRONMENTS, FIRST_UPDATE, RATE = 2, 0.01, 1e-3
 JUDGES = 8
 """Runs that judge a policy; training draws others."""
 FIRST_JUDGE = 1_000_000_007

@@ -9,7 +9,7 @@ from agents.registry import names
 from optenv.figures.picture import GREY, MARKERS, Line
 
 COLORS = {
-    "gd": "#8A8A8A",
+    "gd": "#6E6E6E",
     "sgd": "#0072B2",
     "rmsprop": "#A6761D",
     "adagrad": "#999933",

@@ -13,6 +13,8 @@ from optenv.figures.picture import COLOR_MAPS
 from optenv.inner.layout import GROUPINGS
 from optenv.inner.optimizers import OPTIMIZERS as BATCHED
 
+DECISIONS = 20
+"""Control steps of a run under a controller that is trained on the page."""
 LEARNED_KNOBS = ("scale", "clip", "dampen")
 
 
@@ -160,6 +162,9 @@ class LearnSettings(Settings):
         """Check every field."""
         super().__post_init__()
         check_task(self.task)
+        if self.steps % DECISIONS:
+            template = "The number of inner steps, {steps}, has to be a multiple of {decisions}."
+            raise InvalidSetting(template, steps=self.steps, decisions=DECISIONS)
         if not self.knobs:
             raise InvalidSetting("A controller needs something to turn: choose at least one knob.")
 

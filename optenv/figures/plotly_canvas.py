@@ -37,8 +37,8 @@ _ON_ANY_PAGE = {COLORS[-1]: "#8A8A8A"}
 ENGLISH = Words()
 _SCENE: Trace = {
     "aspectmode": "manual",
-    "aspectratio": {"x": 1.5, "y": 1.5, "z": 0.9},
-    "camera": {"eye": {"x": 1.05, "y": -1.35, "z": 0.85}, "center": {"x": 0.0, "y": 0.0, "z": -0.12}},
+    "aspectratio": {"x": 1.7, "y": 1.7, "z": 0.9},
+    "camera": {"eye": {"x": 0.95, "y": -1.25, "z": 0.85}, "center": {"x": 0.0, "y": 0.0, "z": -0.18}},
 }
 
 
@@ -105,6 +105,8 @@ def _fill(figure: go.Figure, panel: Panel, index: int, picture: Picture, named: 
         return
     hidden = picture.stacked and index < len(picture.panels) - picture.columns
     figure.update_xaxes(**_axis(panel.x, titled=not hidden), **place)
+    if panel.x.scale == "log":
+        figure.update_xaxes(dtick=1, **place)
     figure.update_yaxes(**_axis(panel.y), **place)
     if panel.y.scale == "log" and (ticks := _log_ticks(panel)):
         figure.update_yaxes(tickvals=[place for place, _ in ticks], ticktext=[text for _, text in ticks], **place)
@@ -130,7 +132,7 @@ def _axis(axis: Axis, *, titled: bool = True) -> Trace:
     if axis.ticks:
         shown |= {"tickvals": [place for place, _ in axis.ticks], "ticktext": [text for _, text in axis.ticks]}
     if axis.scale == "log":
-        shown |= {"exponentformat": "power", "dtick": 1 if axis.limits == (None, None) else None}
+        shown |= {"exponentformat": "power"}
     return shown | ({} if limits == [None, None] else {"range": limits})
 
 
@@ -212,11 +214,9 @@ _TRACES: dict[type[Layer], Callable[[Any], list[Trace]]] = {
 
 def _arrange(figure: go.Figure, picture: Picture) -> None:
     animated = any(panel.frames for panel in picture.panels)
-    lines = [line for panel in picture.panels for frame in panel.frames[-1:] for line in frame]
-    names = {trace.name for trace in figure.data if trace.showlegend} | {line.label for line in lines} - {""}
     titled = bool(picture.panels[0].title)
     below = HEIGHT if animated else 55  # pixels for the controls, or for the axis' own label
-    above = 34 + 24 * titled + 8 * min(len(names), 14)
+    above = 32 + 24 * titled  # for a row of the legend; Plotly makes room for more
     panels = 100 * sum(picture.heights)
     figure.update_layout(
         height=panels + above + below,

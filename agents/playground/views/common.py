@@ -20,6 +20,7 @@ from optenv.figures.plotly_canvas import plotly_figure
 
 LANGUAGES: dict[str, dict[str, str]] = {"English": {}, "Русский": RUSSIAN}
 CHART = {"displayModeBar": False, "responsive": True}
+UPLOAD = "[data-testid=stFileUploaderDropzone]"
 Say = Callable[[str], str]
 
 
@@ -216,6 +217,11 @@ def translated(language: str, text: str) -> str:
 
 def upload() -> None:
     """Show the way from a file of settings, or a JSON export, back to its page."""
+    if (button := say("Upload")) != "Upload":  # Streamlit has this word in English alone
+        st.html(
+            f"<style>{UPLOAD} button p {{font-size: 0}} {UPLOAD} button p::after {{font-size: 0.875rem; "
+            f"content: '{button}'}}</style>"
+        )
     file = st.file_uploader(say("Settings from a file"), type="json", key="upload", on_change=_uploaded)
     if file is not None and "upload:error" in st.session_state:
         st.error(st.session_state["upload:error"])

@@ -134,7 +134,11 @@ def _function_title(name: str) -> str:
 
 def _ask_formula(form: Form) -> dict[str, Any]:
     """Show the fields of the person's own function, and return its formula and domain."""
-    formula = form.text("Formula of x and y", "formula", help=say(FORMULA_HELP))
+    formula = form.text(
+        "Formula of x and y",
+        "formula",
+        help=say("With + - * / ^ ( ) | |, pi and e, sin cos tan exp log sqrt abs tanh sinh cosh atan sign."),
+    )
     columns = st.columns(4)
     domain = []
     for column, label, value in zip(columns, ("x ≥", "x ≤", "y ≥", "y ≤"), form.initial.domain, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
@@ -44,14 +45,23 @@ def ask_rest(form: Form) -> None:
     form.one("A parameter group is", GROUPINGS, "groups", format_func=say)
 
 
-def buttons(page: str) -> tuple[bool, bool]:
-    """Show Run, and Stop while something runs; return which of them was pressed."""
+@dataclass(frozen=True)
+class Buttons:
+    """What was pressed, and whether Stop was there."""
+
+    go: bool
+    stop: bool = False
+    running: bool = False
+
+
+def buttons(page: str) -> Buttons:
+    """Show Run, and Stop while something runs."""
     job = page_job(page)
     if job is None or not job.active:
-        return st.button(say("Run"), type="primary", width="stretch", key=f"{page}:go"), False
+        return Buttons(st.button(say("Run"), type="primary", width="stretch", key=f"{page}:go"))
     left, right = st.columns(2)
     go = left.button(say("Run"), type="primary", width="stretch", key=f"{page}:go")
-    return go, right.button(say("Stop"), width="stretch", key=f"{page}:stop")
+    return Buttons(go, right.button(say("Stop"), width="stretch", key=f"{page}:stop"), running=True)
 
 
 def page_job(page: str) -> Job | None:
@@ -62,7 +72,7 @@ def page_job(page: str) -> Job | None:
 def follow(
     settings: Settings | None,
     page: str,
-    pressed: tuple[bool, bool],
+    pressed: Buttons,
     work: Callable[[Any], Iterator[Any]],
     share: Callable[[list[Any], Any], float],
     draw: Callable[[Job, list[Any]], None],
@@ -74,25 +84,24 @@ def follow(
     Args:
       settings: what a new job is made from; None if they are wrong.
       page: name of the page.
-      pressed: which of Run and Stop was pressed.
+      pressed: the buttons of the page.
       work: makes the job's iterator from the settings.
       share: of the work that events and settings say is done, from 0 to 1.
       draw: shows the events so far.
     """
-    go, stop = pressed
     job = page_job(page)
-    if stop and job is not None:
+    if pressed.stop and job is not None:
         job.stop()
         job.join(10.0)
         st.rerun()  # Stop goes
-    asked = st.session_state.pop(f"{page}:run", False) or go
+    asked = st.session_state.pop(f"{page}:run", False) or pressed.go
     if settings is not None and (asked or job is None):
         _start(page, settings, work)
     job = page_job(page)
     if job is not None:
         if not job.active and settings is not None and settings != job.settings:
             st.info(say("The settings have changed: press Run to see what they do."))
-        st.fragment(_watch, run_every=REFRESH if job.active else None)(job, share, draw)
+        st.fragment(_watch, run_every=REFRESH if pressed.running else None)(job, share, draw, pressed.running)
 
 
 def _start(page: str, settings: Any, work: Callable[[Any], Iterator[Any]]) -> None:
@@ -108,8 +117,11 @@ def _start(page: str, settings: Any, work: Callable[[Any], Iterator[Any]]) -> No
     st.rerun()  # Stop can be pressed from now on
 
 
-def _watch(job: Job, share: Callable[[list[Any], Any], float], draw: Callable[[Job, list[Any]], None]) -> None:
-    was_active = job.active
+def _watch(
+    job: Job, share: Callable[[list[Any], Any], float], draw: Callable[[Job, list[Any]], None], running: bool
+) -> None:
+    if running and not job.active:
+        st.rerun()  # the whole page: Stop goes, and the exports come
     events = job.events()
     done = share(events, job.settings)
     st.progress(min(done, 1.0), say(_STATES[job.state]).format(percent=round(100 * done)))
@@ -117,8 +129,6 @@ def _watch(job: Job, share: Callable[[list[Any], Any], float], draw: Callable[[J
         st.error(common.sentence(job.error))
     if events:
         draw(job, events)
-    if was_active and not job.active:
-        st.rerun()  # the whole page: its buttons and exports change
 
 
 _STATES = {

@@ -93,7 +93,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> None:
         [
             {
                 say("run"): row["run"],
-                say("inner step"): row["step"],
+                say("inner step"): str(row["step"]),
                 say("validation loss"): f"{row['loss']:.4g}" if row["loss"] < float("inf") else say("diverged"),
             }
             for row in rows
