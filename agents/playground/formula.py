@@ -119,6 +119,7 @@ class _Parser:
 
     def __init__(self, text: str):
         self._text, self._end, self.token, self._kind, self._start = text, 0, "", "", 0
+        self._in_bars = False  # there, the next | closes
         self._next()
 
     def _next(self) -> str:
@@ -154,7 +155,7 @@ class _Parser:
 
     def _product(self) -> Value:
         value = self._sign()
-        while self.token in ("*", "/", "(") or self._kind in ("number", "name"):
+        while self.token in ("*", "/", "(") or self._kind in ("number", "name") or self._opens_bars():
             if self.token == "/":
                 self._next()
                 value = _over(value, self._sign())
@@ -163,6 +164,9 @@ class _Parser:
                     self._next()
                 value = _times(value, self._sign())
         return value
+
+    def _opens_bars(self) -> bool:
+        return self.token == "|" and not self._in_bars
 
     def _sign(self) -> Value:
         if self.token == "-":
@@ -189,8 +193,7 @@ class _Parser:
         if closing is None:
             self.expected(_ATOMS)
         opening = self._next()
-        value = self.sum()
-        self._close(str(closing))
+        value = self._inside(str(closing))
         return _applied(torch.abs, value) if opening == "|" else value
 
     def _name(self) -> Value:
@@ -200,9 +203,7 @@ class _Parser:
             if self.token != "(":
                 self.expected("(")
             self._next()
-            value = self.sum()
-            self._close(")")
-            return _applied(FUNCTIONS[name], value)
+            return _applied(FUNCTIONS[name], self._inside(")"))
         if name in CONSTANTS:
             self._next()
             return _number(CONSTANTS[name])
@@ -211,10 +212,15 @@ class _Parser:
         self._next()
         return (lambda x, y: x) if name == "x" else (lambda x, y: y)
 
-    def _close(self, closing: str) -> None:
+    def _inside(self, closing: str) -> Value:
+        """Read a sum and the sign that closes it."""
+        outside, self._in_bars = self._in_bars, closing == "|"
+        value = self.sum()
+        self._in_bars = outside
         if self.token != closing:
             self.expected(closing)
         self._next()
+        return value
 
 
 def _number(number: float) -> Value:

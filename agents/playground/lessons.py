@@ -26,10 +26,11 @@ def lesson_picture(
         (say("final validation loss"), [x.loss for x in lessons], [x.loss for x in references]),
     ):
         label = label_of(settings.optimizer, "ppo")
-        lines = [Line(rollouts, own, label=label, color=color, dash="solid", width=2.0, marker="o", size=3.5)]
+        line = Line(rollouts, own, label=label, color=color, dash=dash_of("ppo"), width=2.0, marker="o", size=3.5)
+        lines = [line]
         for reference, value in zip(references, others, strict=True):
             ends, name = [0, settings.rollouts], label_of(settings.optimizer, reference.controller)
-            dash = dash_of(reference.controller) if reference.controller != "neutral" else "2,4"
+            dash = dash_of(reference.controller)
             lines.append(Line(ends, [value, value], label=name, color=color, dash=dash, width=1.3, opacity=0.7))
         scale = scale_for([own, others]) if panels else "linear"
         x = Axis(say("rollout"), limits=(0, settings.rollouts))

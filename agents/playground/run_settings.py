@@ -156,7 +156,7 @@ class LearnSettings(Settings):
     knobs: tuple[str, ...] = named(("scale",), "knob", lambda: LEARNED_KNOBS)
     steps: int = ranged(200, 20, 5000)
     lr: float = ranged(1e-3, 1e-8, 100.0)
-    rollouts: int = ranged(25, 1, 500)
+    rollouts: int = ranged(20, 1, 500)
 
     def __post_init__(self) -> None:
         """Check every field."""

@@ -42,7 +42,7 @@ def show() -> None:
         form.number("Base learning rate", "lr", step=1e-4)
         form.whole("Seed", "seed")
         settings = form.settings(task=task)
-    running.follow(settings, PAGE, pressed, learn, lesson_share, _draw)
+    running.follow(settings, PAGE, pressed, learn, lesson_share, _draw, refresh=2.0)
 
 
 def _draw(job: Job, events: list[Any]) -> None:

@@ -191,10 +191,8 @@ def _ask_option(form: Form, row: OptimizerRow, option: Option, value: Any) -> An
 def _show(form: Form, settings: FunctionSettings, ran: FunctionSettings, race: Race) -> None:
     """Show a race; the look of it follows the widgets at once, the rest when it is run again."""
     _describe(race)
-    left, right = st.columns([1, 2], vertical_alignment="bottom")
-    with left:
+    with st.container(horizontal=True):
         view = form.segment("View", VIEWS, "view")
-    with right:
         chosen = common.stand_out(race.labels, f"{PAGE}:chosen")
     look = {"view": view, "colors": settings.colors, "heights": settings.heights, "tolerance": settings.tolerance}
     if {**settings.to_dict(), **look} != {**ran.to_dict(), **look}:

@@ -51,11 +51,9 @@ def _draw(form: Form, job: Job, events: list[Any]) -> None:
             "of their spread. Each path is projected onto it, so its loss can differ from the one drawn below it."
         ).format(share=f"{100 * plane.share:.0f}")
     )
-    left, right = st.columns([1, 2], vertical_alignment="bottom")
-    with left:
-        view = form.segment("View", VIEWS, "view")
     race = plane.race(job.settings.optimizer)
-    with right:
+    with st.container(horizontal=True):
+        view = form.segment("View", VIEWS, "view")
         chosen = common.stand_out(race.labels, f"{PAGE}:chosen")
     colors = form.values.get("colors", job.settings.colors)
     settings = PlaneSettings(**{**vars(job.settings), "view": view, "colors": colors})

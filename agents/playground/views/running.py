@@ -17,7 +17,7 @@ from optenv import tasks
 from optenv.inner.layout import GROUPINGS
 
 REFRESH = 0.5
-"""Seconds between two looks at a job."""
+"""Seconds between two looks at a job, unless a page says otherwise."""
 
 
 def ask_task(form: Form) -> str:
@@ -76,6 +76,7 @@ def follow(
     work: Callable[[Any], Iterator[Any]],
     share: Callable[[list[Any], Any], float],
     draw: Callable[[Job, list[Any]], None],
+    refresh: float = REFRESH,
 ) -> None:
     """Start and stop the page's job as its buttons say, and show it, again and again while it runs.
 
@@ -88,6 +89,7 @@ def follow(
       work: makes the job's iterator from the settings.
       share: of the work that events and settings say is done, from 0 to 1.
       draw: shows the events so far.
+      refresh: seconds between two looks at the job.
     """
     job = page_job(page)
     if pressed.stop and job is not None:
@@ -101,7 +103,7 @@ def follow(
     if job is not None:
         if not job.active and settings is not None and settings != job.settings:
             st.info(say("The settings have changed: press Run to see what they do."))
-        st.fragment(_watch, run_every=REFRESH if pressed.running else None)(job, share, draw, pressed.running)
+        st.fragment(_watch, run_every=refresh if pressed.running else None)(job, share, draw, pressed.running)
 
 
 def _start(page: str, settings: Any, work: Callable[[Any], Iterator[Any]]) -> None:
