@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 Trace = dict[str, Any]
 FRAME_MILLISECONDS = 80
-HEIGHT = 150
+HEIGHT = 162
 """Pixels below a panel for its axis' label, the buttons and the slider."""
 _MOVING = ("type", "x", "y", "z")
 
@@ -57,13 +57,13 @@ def _add_controls(figure: go.Figure, names: Sequence[str], words: Words, *, redr
         {"label": f"❚❚ {words.pause}", "method": "animate", "args": [[None], now]},
     ]
     corner = {"x": 0, "y": 0, "xanchor": "left", "yanchor": "top"}
-    menu = {"type": "buttons", "direction": "left", "buttons": buttons, "showactive": False, "pad": {"t": 44}}
+    menu = {"type": "buttons", "direction": "left", "buttons": buttons, "showactive": False, "pad": {"t": 56}}
     slider: Trace = {
         "steps": [{"label": name, "method": "animate", "args": [[name], now]} for name in names],
         "active": len(names) - 1,
         # To the right of the buttons, above the slider.
         "currentvalue": {"prefix": f"{words.step} ", "xanchor": "right"},
-        "pad": {"t": 58},
+        "pad": {"t": 70},
         "len": 1.0,
     }
     figure.update_layout(updatemenus=[menu | corner], sliders=[slider | corner])
