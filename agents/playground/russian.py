@@ -141,7 +141,6 @@ PAGES: dict[str, str] = {
     "diverged": "разошёлся",
     "diverged at iteration {at}": "разошёлся на итерации {at}",
     "diverges": "расходится",
-    "done": "готово",
     "failed at {percent} % of the steps": "ошибка на {percent} % шагов",
     "final loss": "итоговая потеря",
     "final validation loss": "итоговая потеря на проверке",

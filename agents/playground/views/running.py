@@ -126,7 +126,8 @@ def _watch(
         st.rerun()  # the whole page: Stop goes, and the exports come
     events = job.events()
     done = share(events, job.settings)
-    st.progress(min(done, 1.0), say(_STATES[job.state]).format(percent=round(100 * done)))
+    if job.state != "done":
+        st.progress(min(done, 1.0), say(_STATES[job.state]).format(percent=round(100 * done)))
     if job.error is not None:
         st.error(common.sentence(job.error))
     if events:
@@ -136,7 +137,6 @@ def _watch(
 _STATES = {
     "waiting": "waiting for other people's runs to end",
     "running": "running: {percent} % of the steps",
-    "done": "done",
     "stopped": "stopped at {percent} % of the steps",
     "failed": "failed at {percent} % of the steps",
 }
