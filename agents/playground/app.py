@@ -28,6 +28,7 @@ STYLE = """<style>
 [data-testid=stMainBlockContainer] h2 {font-size: 1.5rem; padding: 0.2rem 0}
 [data-testid=stSidebarHeader] {height: 2.5rem}
 [data-testid=stTable] td, [data-testid=stTable] th {padding: 0.25rem 0.5rem; overflow-wrap: anywhere}
+[data-testid=stTable] td:not(:first-child):not(:last-child) {white-space: nowrap}
 [data-testid=stFileUploaderDropzoneInstructions] {display: none}
 @media (max-width: 640px) {
   [data-testid=stMainBlockContainer] {padding: 3.6rem 0.75rem 2rem}

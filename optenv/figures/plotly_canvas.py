@@ -38,7 +38,7 @@ ENGLISH = Words()
 _SCENE: Trace = {
     "aspectmode": "manual",
     "aspectratio": {"x": 1.7, "y": 1.7, "z": 0.9},
-    "camera": {"eye": {"x": 0.95, "y": -1.25, "z": 0.85}, "center": {"x": 0.0, "y": 0.0, "z": -0.18}},
+    "camera": {"eye": {"x": 1.05, "y": -1.38, "z": 0.95}, "center": {"x": 0.0, "y": 0.0, "z": -0.18}},
 }
 
 
