@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from agents.playground.settings import Settings, to_link
+from agents.playground.fields import Settings
+from agents.playground.settings import to_link
 from optenv.benchmark.page import table
 from optenv.figures import draw, figure_to_rgb
 from optenv.figures.picture import Picture
-from optenv.figures.plotly_canvas import plotly_figure
+from optenv.figures.plotly_animation import Words
+from optenv.figures.plotly_canvas import ENGLISH, plotly_figure
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -31,12 +33,14 @@ class Exhibit:
       summary: its table.
       rows: its numbers.
       pictures: its figures by title.
+      words: on the controls of its animations.
     """
 
     settings: Settings
     summary: Rows
     rows: Rows
     pictures: Mapping[str, Picture]
+    words: Words = ENGLISH
 
 
 def to_csv(exhibit: Exhibit) -> bytes:
@@ -83,7 +87,9 @@ def to_html(exhibit: Exhibit) -> bytes:
     """Return figures that can be played and turned, table and settings as one page that needs no network."""
     figures: list[str] = []
     for title, picture in exhibit.pictures.items():
-        drawn = plotly_figure(picture).to_html(full_html=False, include_plotlyjs=not figures, auto_play=False)
+        drawn = plotly_figure(picture, exhibit.words).to_html(
+            full_html=False, include_plotlyjs=not figures, auto_play=False
+        )
         figures.append(f"<h2>{html.escape(title)}</h2>\n{drawn}")
     settings = json.dumps(exhibit.settings.to_dict(), indent=1)
     inert = settings.replace("<", "\\u003c")  # a script element must not be closed from inside

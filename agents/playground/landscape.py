@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from agents.playground.look import color_of, dash_of, marker_of, stand_out
 from agents.playground.measures import inside
-from agents.playground.race import Race
-from optenv.figures.picture import GREY, Axis, Field, Layer, Line, Panel, Picture, marker, scale_for, style
+from agents.playground.race import Entrant, Race
+from optenv.figures.picture import GREY, Axis, Field, Layer, Line, Panel, Picture, log_ticks, scale_for
 from optenv.tasks.functions import TestFunction
 
 Array = np.ndarray
@@ -17,6 +18,9 @@ Say = Callable[[str], str]
 Bounds = tuple[float, float, float, float]
 GRID = 121
 FRAMES = 40
+MOVING_POINTS = 60_000
+LIFT = 0.015
+"""How far above the surface a path is drawn, in shares of its height."""
 
 
 @dataclass(frozen=True)
@@ -24,25 +28,25 @@ class Ground:
     """A function over its domain, as heights to draw.
 
     Attributes:
-      function: the function.
-      log: whether heights are log10(1 + loss) instead of the loss.
+      log: whether heights are log10(offset + loss) instead of the loss.
       x: columns, [W].
       y: rows, [H].
-      heights: [H, W].
+      heights: [H, W]; NaN where there is none.
+      offset: 1 where losses may be 0, else 0.
     """
 
-    function: TestFunction
     log: bool
     x: Array
     y: Array
     heights: Array
+    offset: float = 1.0
 
     @classmethod
     def of(cls, function: TestFunction, *, log: bool, grid: int = GRID) -> Ground:
         """Evaluate a function on a grid of its domain."""
         low_x, high_x, low_y, high_y = function.bounds
         x, y = np.linspace(low_x, high_x, grid), np.linspace(low_y, high_y, grid)
-        return cls(function, log, x, y, _height(function, np.stack(np.meshgrid(x, y), -1), log))
+        return cls(log, x, y, _height(function, np.stack(np.meshgrid(x, y), -1), log))
 
     def height(self, points: Array) -> Array:
         """Return the heights, [T], of the surface as it is drawn, and a little above, at points, [T, 2]."""
@@ -52,26 +56,37 @@ class Ground:
         u, v = rows - i, columns - j
         h = self.heights
         low, high = (1 - v) * h[i, j] + v * h[i, j + 1], (1 - v) * h[i + 1, j] + v * h[i + 1, j + 1]
-        return (1 - u) * low + u * high + 0.01 * np.ptp(h)
+        return (1 - u) * low + u * high + LIFT * (np.nanmax(h) - np.nanmin(h))
 
     def ticks(self) -> tuple[tuple[float, str], ...]:
         """Return places on the colour bar, with the losses there."""
         if not self.log:
             return ()
-        top = 10 ** self.heights.max() - 1
+        low, high = float(np.nanmin(self.heights)), float(np.nanmax(self.heights))
+        if not self.offset:
+            return log_ticks(low, high, most=8)
+        top = 10**high - 1
         losses = [0.0, *(10.0**k for k in range(-2, 7) if 0.02 * top < 10.0**k <= top or 1 <= 10.0**k <= top)]
         return tuple((float(np.log10(1 + loss)), f"{loss:g}") for loss in losses)
+
+    @property
+    def label(self) -> str:
+        """What the heights are."""
+        return ("log10(1 + loss)" if self.offset else "log10(loss)") if self.log else "loss"
 
 
 def _height(function: TestFunction, points: Array, log: bool) -> Array:
     import torch
 
     loss = function.evaluate(torch.from_numpy(np.ascontiguousarray(points))).numpy()
+    loss = np.where(np.isfinite(loss), loss, np.nan)  # a gap where a formula has no value
     return np.log10(1 + np.maximum(loss, 0.0)) if log else loss
 
 
-def landscape(race: Race, *, view: str, log: bool, colors: str, say: Say = str) -> Picture:
-    """Show the paths of a race over its function.
+def landscape(
+    race: Race, *, view: str, log: bool, colors: str, chosen: Collection[str] = (), say: Say = str
+) -> Picture:
+    """Show the paths of a race over its function; as an animation they appear as they were run.
 
     A path outside the domain is not drawn; where it leaves there is a cross, where it diverged an open one.
 
@@ -80,41 +95,67 @@ def landscape(race: Race, *, view: str, log: bool, colors: str, say: Say = str) 
       view: "contour" or "surface".
       log: whether heights and colours are log10(1 + loss).
       colors: the colour map.
+      chosen: labels of the methods that stand out.
       say: translates a word.
     """
     ground = Ground.of(race.function, log=log, grid=GRID if view == "contour" else 81)
+    times = np.arange(race.points.shape[1])
+    return paths_over(ground, race, times, (Axis("x"), Axis("y")), view=view, colors=colors, chosen=chosen, say=say)
+
+
+def paths_over(
+    ground: Ground,
+    race: Race,
+    times: Array,
+    axes: tuple[Axis, Axis],
+    *,
+    view: str,
+    colors: str,
+    chosen: Collection[str] = (),
+    say: Say = str,
+) -> Picture:
+    """Show paths over any ground; `times`, [T], are what the iterations are called, and `axes` names x and y."""
     lift = ground.height if view == "surface" else None
     low_x, high_x, low_y, high_y = race.function.bounds
-    minima = np.array(race.function.minima, float)
     kind = Field(ground.x, ground.y, ground.heights, view, say("loss"), ground.ticks(), colors)
-    layers: list[Layer] = [kind, *_paths(race, lift, say)]
+    layers: list[Layer] = [kind, *_ends(race, lift, say)]
     layers.append(_marks(race.points[0, :1], lift, say("start"), "#FFFFFF", "o", 7))
-    layers.append(_marks(minima, lift, say("minimum"), "#F0E442", "*", 9))
-    frames = _frames(race, lift)
-    z = Axis(say("log10(1 + loss)") if log else say("loss")) if lift else None
-    x, y = Axis("x", limits=(low_x, high_x)), Axis("y", limits=(low_y, high_y))
-    panel = Panel(x, y, tuple(layers), z=z, height=5.2, frames=frames, frame_names=_frame_names(race))
-    return Picture((panel,), width=8.0)
+    if race.function.minima:
+        layers.append(_marks(np.array(race.function.minima, float), lift, say("minimum"), "#F0E442", "*", 9))
+    x, y = replace(axes[0], limits=(low_x, high_x)), replace(axes[1], limits=(low_y, high_y))
+    z = Axis(say(ground.label)) if lift else None
+    names = tuple(str(times[step]) for step in _frame_steps(race))
+    frames = _frames(race, lift, chosen)
+    return Picture(
+        (Panel(x, y, tuple(layers), z=z, height=4.4 if lift is None else 5.2, frames=frames, frame_names=names),),
+        width=8.0,
+    )
 
 
-def curves(race: Race, *, say: Say = str) -> Picture:
+def curves(race: Race, *, chosen: Collection[str] = (), say: Say = str) -> Picture:
     """Show loss and gradient norm over iterations; a curve ends where its method diverged."""
     steps = np.arange(race.losses.shape[1])
     panels: list[Panel] = []
     for title, values in ((say("loss"), race.losses), (say("gradient norm (loss / distance)"), race.gradient_norms)):
         shown = np.where(values > 0, values, np.nan)  # on a logarithmic axis 0 has no place
         lines = []
-        for k, label in enumerate(race.labels):
-            color, dash = style(k)
-            end = race.diverged_at[k] >= 0
-            lines.append(Line(steps, shown[k], label=label, color=color, dash=dash))
-            if end and np.isfinite(shown[k]).any():
+        for k, (label, method) in enumerate(zip(race.labels, race.methods, strict=True)):
+            lines.append(_styled(Line(steps, shown[k], label=label), method, chosen))
+            if race.diverged_at[k] >= 0 and np.isfinite(shown[k]).any():
                 last = np.flatnonzero(np.isfinite(shown[k]))[-1]
+                color = color_of(method.optimizer)
                 lines.append(Line([last], [shown[k, last]], color=color, marker="x", size=6, width=0))
         axis = Axis(title, scale_for(shown))
         x = Axis(say("iteration"), limits=(0, len(steps) - 1))
         panels.append(Panel(x, axis, tuple(lines), height=2.6, legend="" if panels else "shared"))
     return Picture(tuple(panels), width=8.0, stacked=True)
+
+
+def _styled(line: Line, method: Entrant, chosen: Collection[str]) -> Line:
+    """Give a method's line its optimizer's colour and its controller's dash; under a penalty it is thinner."""
+    color, dash = color_of(method.optimizer), dash_of(method.controller)
+    thin = 0.6 if method.l1 or method.l2 else 1.0
+    return stand_out(replace(line, color=color, dash=dash, width=line.width * thin), method.label, chosen)
 
 
 def clip_path(points: Array, bounds: Bounds) -> Array:
@@ -128,20 +169,26 @@ def clip_path(points: Array, bounds: Bounds) -> Array:
       The part inside with the places where it crosses the border, [S, 2]; a row of NaN stands for each
       part outside.
     """
+    return clip_steps(points, bounds)[0]
+
+
+def clip_steps(points: Array, bounds: Bounds) -> tuple[Array, list[int]]:
+    """Cut a path as `clip_path`, and say for each of its points how many rows of the result lead up to it, [T]."""
     kept: list[Array] = []
     gap = np.full(2, np.nan)
+    if len(points) and inside(points[:1], bounds)[0]:
+        kept.append(points[0])
+    ends = [len(kept)]
     for start, end in zip(points[:-1], points[1:], strict=True):
         piece = _clip_segment(start, end, bounds)
         if piece is None:
             kept.append(gap)
-            continue
-        first, last = piece
-        if not kept or not np.array_equal(kept[-1], first):
-            kept += [gap, first] if kept else [first]
-        kept.append(last)
-    if not kept and len(points) and inside(points[:1], bounds)[0]:
-        kept.append(points[0])
-    return np.array(kept).reshape(-1, 2)
+        else:
+            if not kept or not np.array_equal(kept[-1], piece[0]):
+                kept += [gap, piece[0]] if kept else [piece[0]]
+            kept.append(piece[1])
+        ends.append(len(kept))
+    return np.array(kept).reshape(-1, 2), ends
 
 
 def _clip_segment(start: Array, end: Array, bounds: Bounds) -> tuple[Array, Array] | None:
@@ -176,27 +223,23 @@ def exits(race: Race) -> list[Array | None]:
     return result
 
 
-def _paths(race: Race, lift: Callable[[Array], Array] | None, say: Say) -> list[Line]:
-    lines: list[Line] = []
+def _ends(race: Race, lift: Callable[[Array], Array] | None, say: Say) -> list[Line]:
+    """Mark where paths leave the view or are lost."""
     left: list[Line] = []
     lost: list[Line] = []
-    for k, (label, out) in enumerate(zip(race.labels, exits(race), strict=True)):
-        color, dash = style(k)
-        x, y, z = _coordinates(clip_path(race.points[k], race.function.bounds), lift)
-        lines.append(Line(x, y, z, label, color, dash, width=1.6, halo=lift is None, opacity=0.75))
+    for k, (method, out) in enumerate(zip(race.methods, exits(race), strict=True)):
         diverged = race.diverged_at[k] >= 0
         place = out if out is not None else _last_inside(race, k) if diverged else None
         if place is not None:
-            (lost if diverged else left).append(
-                Line(*_coordinates(place[None], lift), color=color, width=0, marker="x" if diverged else "X", size=8)
-            )
+            color, sign = color_of(method.optimizer), "x" if diverged else "X"
+            mark = Line(*_coordinates(place[None], lift), color=color, width=0, marker=sign, size=8)
+            (lost if diverged else left).append(mark)
     named = []
     for marks, label in ((left, say("leaves the view")), (lost, say("diverges"))):
         if marks:
-            named.append(
-                Line([], [], None if lift is None else [], label, GREY, marker=marks[0].marker, width=0, size=8)
-            )
-    return [*lines, *left, *lost, *named]
+            nowhere: list[float] | None = None if lift is None else []
+            named.append(Line([], [], nowhere, label, GREY, marker=marks[0].marker, width=0, size=8))
+    return [*left, *lost, *named]
 
 
 def _last_inside(race: Race, k: int) -> Array | None:
@@ -213,26 +256,36 @@ def _frame_steps(race: Race) -> Array:
     return np.unique(np.linspace(0, last, min(FRAMES, last) + 1).round().astype(int))
 
 
-def _frame_names(race: Race) -> tuple[str, ...]:
-    return tuple(map(str, _frame_steps(race)))
+def _frames(race: Race, lift: Callable[[Array], Array] | None, chosen: Collection[str]) -> tuple[tuple[Line, ...], ...]:
+    """Draw each method's path so far and its head; whoever is outside or lost has no head."""
+    steps, bounds = _frame_steps(race), race.function.bounds
+    # Long paths are drawn with every few points while they move, so that the page stays light; whole at rest.
+    every = max(1, len(race.methods) * len(steps) * race.points.shape[1] // (2 * MOVING_POINTS))
+    coarse = np.unique(np.append(np.arange(0, race.points.shape[1], every), steps))
+    paths = [clip_steps(path[coarse], bounds) for path in race.points]
+    frames = [
+        tuple(
+            line
+            for k, (kept, ends) in enumerate(paths)
+            for line in _moment(race, k, t, kept[: ends[np.searchsorted(coarse, t)]], lift, chosen)
+        )
+        for t in steps[:-1]
+    ]
+    last, full = int(steps[-1]), [clip_path(path, bounds) for path in race.points]
+    rest = (line for k, path in enumerate(full) for line in _moment(race, k, last, path, lift, chosen))
+    return (*frames, tuple(rest))
 
 
-def _frames(race: Race, lift: Callable[[Array], Array] | None) -> tuple[tuple[Line, ...], ...]:
-    """Draw each method as a head with a tail over the last two frames; whoever is outside or lost is not drawn."""
-    steps, frames = _frame_steps(race), []
-    for number, t in enumerate(steps):
-        begin = steps[max(0, number - 2)]
-        lines = []
-        for k, path in enumerate(race.points):
-            color, dash = style(k)
-            tail = clip_path(path[begin : t + 1], race.function.bounds)
-            here = path[t : t + 1] if inside(path[t : t + 1], race.function.bounds)[0] else path[:0]
-            lines.append(Line(*_coordinates(tail, lift), "", color, dash, width=3.0))
-            lines.append(
-                Line(*_coordinates(here, lift), "", color, width=0, marker=marker(k), size=6.5, halo=lift is None)
-            )
-        frames.append(tuple(lines))
-    return tuple(frames)
+def _moment(
+    race: Race, k: int, t: int, path: Array, lift: Callable[[Array], Array] | None, chosen: Collection[str]
+) -> tuple[Line, Line]:
+    """Draw one method at one iteration: the path that led there, and where it is."""
+    method, label = race.methods[k], race.labels[k]
+    here = race.points[k, t : t + 1]
+    here = here if inside(here, race.function.bounds)[0] else here[:0]
+    line = Line(*_coordinates(path, lift), label, width=1.8, halo=lift is None)
+    head = Line(*_coordinates(here, lift), "", width=0, marker=marker_of(method.controller), size=6, halo=lift is None)
+    return _styled(line, method, chosen), replace(_styled(head, method, chosen), width=0)
 
 
 def _coordinates(points: Array, lift: Callable[[Array], Array] | None) -> tuple[Array, Array, Array | None]:

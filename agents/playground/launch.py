@@ -45,7 +45,14 @@ def command(options: argparse.Namespace) -> list[str]:
         "theme.light.primaryColor": "#0072B2",
         "theme.dark.primaryColor": "#2A86C0",
     }
-    return [sys.executable, "-m", "streamlit", "run", str(APP), *(f"--{name}={value}" for name, value in flags.items())]
+    return [
+        sys.executable,
+        "-m",
+        "agents.playground.serve",
+        "run",
+        str(APP),
+        *(f"--{name}={value}" for name, value in flags.items()),
+    ]
 
 
 def check_port(address: str, port: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agents.playground.settings import FunctionSettings
+from agents.playground.function_settings import FunctionSettings
 from optenv.registry import Registry, by_name
 
 
@@ -26,6 +26,14 @@ class Preset:
 PRESETS: Registry[Preset] = by_name(
     "preset",
     (
+        Preset(
+            "With and without a controller",
+            "The dashed paths are the same optimizers under “ppo”, trained on small networks, not on this.",
+            FunctionSettings(
+                start=(0.2, -4.5), optimizers=("gd", "adam", "lion"), controllers=("ppo",),
+                options={"adam": {"lr": 0.3}, "lion": {"lr": 0.1}},
+            ),
+        ),
         Preset(
             "Four minima",
             "Himmelblau's function has four: where a method ends depends on how it moves, not on the start alone.",

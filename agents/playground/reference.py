@@ -47,14 +47,7 @@ class Entry:
 def optimizers() -> list[Entry]:
     """List the optimizers."""
     return [
-        Entry(
-            row.name,
-            f"{row.title}: {row.why}",
-            row.formula,
-            row.when,
-            f"{row.source}; `{row.place}`",
-            _option_table(row.options),
-        )
+        Entry(row.name, row.why, row.formula, row.when, f"{row.source}; `{row.place}`", _option_table(row.options))
         for row in OPTIMIZERS.values()
     ]
 

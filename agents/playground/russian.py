@@ -1,6 +1,61 @@
 """The words of the pages in Russian; what is missing here stays English."""
 
+from agents.playground.russian_reference import OPTIMIZERS, OPTIONS, REFERENCE
+
 PAGES: dict[str, str] = {
+    "A **controller** watches a run and turns the optimizer's learning rate and other knobs while it goes on.":
+        "**Контроллер** следит за обучением и по ходу дела меняет скорость оптимизатора и другие регуляторы.",
+    "In every figure the colour is the optimizer; a dashed line is the same optimizer under a controller.":
+        "На всех рисунках цвет — это оптимизатор; прерывистая линия — тот же оптимизатор под контроллером.",
+    "A file that agents.load reads, to steer runs of your own.":
+        "Файл, который читает agents.load, — чтобы вести собственное обучение.",
+    "A real network's loss around the paths of its weights": "Потеря настоящей сети вокруг путей её весов",
+    "Download the controller": "Скачать контроллер",
+    "Forget the kept runs": "Забыть отложенные запуски",
+    "Formula of x and y": "Формула от x и y",
+    "Formulas, code and what is drawn from docstrings are in English.":
+        "Формулы, код и то, что взято из описаний в коде, — на английском.",
+    ("Here one learns by trial and error (PPO, a method of reinforcement learning). In every rollout it steers forty"
+     " runs or so of the task, and is paid for how far the loss falls; then eight runs that it never learns from "
+     "judge it."):
+        "Здесь контроллер учится методом проб и ошибок (PPO, обучение с подкреплением). В каждом раунде он ведёт "
+        "около сорока запусков задачи и получает награду за то, насколько упала потеря; затем его проверяют восемь "
+        "запусков, на которых он не учится.",
+    "Highlight": "Выделить",
+    "It turns no knob: this is the base optimizer as it is.":
+        "Он ничего не регулирует: это базовый оптимизатор как есть.",
+    "Keep these runs to compare": "Отложить эти запуски для сравнения",
+    "Loss around a path": "Потеря вокруг пути",
+    "Lowest final loss": "Наименьшая итоговая потеря",
+    "Rollouts": "Раунды",
+    "The first points appear when the untrained policy has been judged.":
+        "Первые точки появятся, когда будет проверен необученный контроллер.",
+    ("The plane through the paths, from the principal components of all weights on the way; it holds {share} % of "
+     "their spread. Each path is projected onto it, so its loss can differ from the one drawn below it."):
+        "Плоскость через пути — по главным компонентам всех весов по дороге; в ней {share} % их разброса. Пути "
+        "спроецированы на неё, поэтому потеря на пути может отличаться от нарисованной под ним.",
+    "They stay in the figure and the table when other settings are run.":
+        "Они останутся на рисунке и в таблице, когда запустят другие настройки.",
+    "Tolerance: a loss this small counts as arrived": "Допуск: при такой потере цель достигнута",
+    "Train a controller": "Обучить контроллер",
+    "Upload": "Выбрать файл",
+    "What the controller sets its knobs to in one run, after its last rollout; a line for each group.":
+        "Как контроллер ставит регуляторы в одном запуске после последнего раунда; линия на каждую группу.",
+    "What {method} sets its knobs to, a line for each parameter group.":
+        "Как {method} ставит регуляторы, линия на каждую группу параметров.",
+    "With + - * / ^ ( ) | |, pi and e, sin cos tan exp log sqrt abs tanh sinh cosh atan sign.":
+        "Знаки + - * / ^ ( ) | |, числа pi и e, функции sin cos tan exp log sqrt abs tanh sinh cosh atan sign.",
+    "first principal component of the weights": "первая главная компонента весов",
+    "iterations until loss ≤ {tolerance}": "итераций до потери ≤ {tolerance}",
+    "log10(loss)": "log10(потеря)",
+    "mean return (nats)": "средняя награда (наты)",
+    "return (nats)": "награда (наты)",
+    "rollout": "раунд",
+    "rollouts": "раундов",
+    "run": "запуск",
+    "second principal component": "вторая главная компонента",
+    "what happened": "что произошло",
+    "your own formula": "своя формула",
     "A parameter group is": "Группа параметров — это",
     "Added to every coordinate of the gradient: the same noise for all methods.":
         "Прибавляется к каждой координате градиента: один и тот же шум для всех методов.",
@@ -13,8 +68,6 @@ PAGES: dict[str, str] = {
     "Drawn from the code's own rows and docstrings as it runs here.":
         "Составлено из таблиц и описаний самого кода, который здесь работает.",
     "Each optimizer runs alone, and under each of these.": "Каждый оптимизатор идёт сам по себе и под каждым из них.",
-    "Every controller steers a run of its own: the same weights, data and minibatches for all.":
-        "Каждый контроллер ведёт свой запуск: веса, данные и мини-пакеты у всех одинаковые.",
     "Every method diverged: try lower learning rates.": "Все методы разошлись: попробуйте скорость обучения поменьше.",
     "Export": "Сохранить",
     "Features": "Признаки",
@@ -51,8 +104,6 @@ PAGES: dict[str, str] = {
     "Pause": "Пауза",
     "Play": "Пуск",
     "Preset": "Готовый пример",
-    "Press Run. The runs go on in the background, and the page stays yours meanwhile.":
-        "Нажмите «Запустить». Обучение пойдёт в фоне, а страница останется в вашем распоряжении.",
     "Random start": "Случайное начало",
     "Reference": "Справочник",
     "Rewards": "Награды",
@@ -73,13 +124,11 @@ PAGES: dict[str, str] = {
         "Первая кривая появится, когда закончит первый контроллер.",
     "The settings have changed: press Run to see what they do.":
         "Настройки изменились: нажмите «Запустить», чтобы увидеть, что они дают.",
-    "Tolerance (loss that counts as arrived)": "Допуск (потеря, при которой цель достигнута)",
     "Training": "Обучение",
     "View": "Вид",
     "What a controller is for: a flat line, whatever rate was asked for.":
         "Зачем нужен контроллер: ровная линия, какую бы скорость ни задали.",
     "When to use": "Когда применять",
-    "Winner": "Победитель",
     "With a penalty every method runs twice, with it and without.":
         "Со штрафом каждый метод идёт дважды: с ним и без него.",
     "at learning rate": "при скорости обучения",
@@ -92,7 +141,6 @@ PAGES: dict[str, str] = {
     "diverged": "разошёлся",
     "diverged at iteration {at}": "разошёлся на итерации {at}",
     "diverges": "расходится",
-    "done": "готово",
     "failed at {percent} % of the steps": "ошибка на {percent} % шагов",
     "final loss": "итоговая потеря",
     "final validation loss": "итоговая потеря на проверке",
@@ -119,19 +167,30 @@ PAGES: dict[str, str] = {
     "running: {percent} % of the steps": "идёт: {percent} % шагов",
     "start": "начало",
     "stayed in view": "остался в поле зрения",
-    "steps to tolerance": "шагов до допуска",
     "stopped at {percent} % of the steps": "остановлено на {percent} % шагов",
     "surface": "поверхность",
     "trajectories": "траектории",
     "validation loss": "потеря на проверке",
     "waiting for other people's runs to end": "ждёт, пока закончатся запуски других",
-    "what became of it": "что с ним стало",
     "worst loss": "худшая потеря",
     "worst over best": "худшая к лучшей",
     "“neutral” is the base optimizer alone.": "«neutral» — это базовый оптимизатор сам по себе.",
 }  # fmt: skip
 
 SENTENCES: dict[str, str] = {
+    "A controller needs something to turn: choose at least one knob.":
+        "Контроллеру нужно что-то регулировать: выберите хотя бы один регулятор.",
+    "Formula, character {place}: {token!r} does not fit here; expected {what}":
+        "Формула, знак {place}: {token!r} здесь не подходит; нужно {what}",
+    "The domain's lower ends have to be below its upper ends; received {value}":
+        "Нижние границы области должны быть меньше верхних; получено {value}",
+    "The formula ends too early: expected {what}": "Формула обрывается: нужно {what}",
+    "The formula has {count} characters; {most} are the most.": "В формуле {count} знаков; можно не больше {most}.",
+    "The formula is nowhere in the domain a finite number.": "Формула нигде в области не даёт конечного числа.",
+    "The number of inner steps, {steps}, has to be a multiple of {decisions}.":
+        "Число внутренних шагов, {steps}, должно делиться на {decisions}.",
+    "{kind}: expected a text; received {value!r}": "{kind}: нужен текст; получено {value!r}",
+    "{kind}: expected four numbers; received {value!r}": "{kind}: нужны четыре числа; получено {value!r}",
     "{name}: expected a number from {low:g} to {high:g}; received {value!r}":
         "{name}: нужно число от {low:g} до {high:g}; получено {value!r}",
     "{name}: expected a whole number from {low} to {high}; received {value!r}":
@@ -159,6 +218,9 @@ SENTENCES: dict[str, str] = {
 }  # fmt: skip
 
 PRESETS: dict[str, str] = {
+    "With and without a controller": "С контроллером и без него",
+    "The dashed paths are the same optimizers under “ppo”, trained on small networks, not on this.":
+        "Прерывистые пути — те же оптимизаторы под «ppo», обученным на маленьких сетях, а не на этом.",
     "Four minima": "Четыре минимума",
     "Himmelblau's function has four: where a method ends depends on how it moves, not on the start alone.":
         "У функции Химмельблау их четыре: где метод закончит, зависит не только от начала, но и от того, как он идёт.",
@@ -184,89 +246,4 @@ PRESETS: dict[str, str] = {
         "Шум у всех один: усреднение градиента помогает, а убывающая скорость помогает больше.",
 }  # fmt: skip
 
-OPTIONS: dict[str, str] = {
-    "added to the denominator; large values make steps like SGD's":
-        "прибавляется к знаменателю; при больших значениях шаги как у SGD",
-    "clips the gradient's norm; 0 leaves it": "ограничивает норму градиента; 0 не трогает её",
-    "length of a step in units of the weights' norm": "длина шага в долях нормы весов",
-    "adds decay times w to the gradient": "прибавляет к градиенту веса с этим множителем",
-    "decay of the average of Hessian diagonals": "затухание среднего диагоналей гессиана",
-    "decay of the average of corrected gradients": "затухание среднего исправленных градиентов",
-    "decay of the average of gradient differences": "затухание среднего разностей градиентов",
-    "decay of the average of gradients": "затухание среднего градиентов",
-    "decay of the average of squared gradients": "затухание среднего квадратов градиента",
-    "decay of the average of squares": "затухание среднего квадратов",
-    "decay of the average of their squares": "затухание среднего их квадратов",
-    "decay of the momentum": "затухание импульса",
-    "divides by the standard deviation instead of the root mean square":
-        "делит на стандартное отклонение вместо среднего квадратичного",
-    "first estimate of the distance": "первая оценка расстояния",
-    "holds the gradient back as it enters the momentum": "ослабляет градиент на входе в импульс",
-    "how slowly beta1 warms up": "как медленно растёт beta1",
-    "largest entry of a step before the learning rate": "наибольшая координата шага до умножения на скорость",
-    "learning rate: the length of a step": "скорость обучения: длина шага",
-    "leaves out coordinates where step and gradient disagree": "пропускает координаты, где шаг и градиент не согласны",
-    "looks ahead along the momentum": "смотрит вперёд по импульсу",
-    "looks ahead along the momentum; without dampening": "смотрит вперёд по импульсу; без dampening",
-    "multiplies the distance it estimates": "умножает оценку расстояния",
-    "of those directions": "распределение этих направлений",
-    "pulls the weights towards 0, apart from the gradient": "тянет веса к нулю отдельно от градиента",
-    "random directions for each look": "случайных направлений на каждый взгляд",
-    "share of the last step that is kept": "доля прошлого шага, которая остаётся",
-    "shrinks the rate as 1 / (1 + decay t)": "уменьшает скорость как 1 / (1 + decay t)",
-    "steps between two looks at the curvature": "шагов между взглядами на кривизну",
-    "strength of the correction by the last gradient": "сила поправки на прошлый градиент",
-    "weight of the momentum in the step": "вес импульса в шаге",
-    "what the corrected gradient is handed to": "кому передаётся исправленный градиент",
-    "what the sum of squares starts from": "с чего начинается сумма квадратов",
-}  # fmt: skip
-
-REFERENCE: dict[str, str] = {
-    "a function of two variables": "функция двух переменных",
-    "a valley ten times steeper across than along: the rate that suits one is wrong for the other":
-        "долина, поперёк в десять раз круче, чем вдоль: скорость, годная для одного, не годится для другого",
-    "a bowl full of dips, about a hundred local minima": "чаша, полная ямок: около сотни локальных минимумов",
-    "a curved valley with steep sides and a nearly flat floor":
-        "изогнутая долина с крутыми склонами и почти ровным дном",
-    "four minima of equal depth: which one is reached depends on the path":
-        "четыре минимума равной глубины: который достигнут, зависит от пути",
-    "a flat, rippled plain around one deep hole with a sharp tip":
-        "ровная рябая равнина вокруг одной глубокой ямы с острым дном",
-    "waves as deep as the bowl they lie on is high": "волны той же величины, что и чаша, на которой они лежат",
-    "the best minimum lies in a corner, far from the next best": "лучший минимум лежит в углу, далеко от второго",
-    "parallel trenches across the way to the minimum": "параллельные рвы поперёк пути к минимуму",
-    "flat in the middle, cliffs at the corners": "ровно посередине, обрывы по углам",
-    "multiplies the learning rate": "умножает скорость обучения",
-    "gradient-norm threshold over its reference": "порог нормы градиента в долях опорной",
-    "multiplies the update and the momentum it carries on by 1 - dampen":
-        "умножает шаг и импульс, который он несёт дальше, на 1 - dampen",
-    "moves momentum, or beta1, along log(1 - momentum)": "сдвигает momentum или beta1 вдоль log(1 - momentum)",
-    "moves beta2, or the squared average's decay, along log(1 - beta2)":
-        "сдвигает beta2, или затухание среднего квадратов, вдоль log(1 - beta2)",
-    "multiplies weight decay, at most tenfold either way": "умножает weight decay, не больше чем в десять раз",
-    "share of the budget spent; -1 where the budget is unknown": "доля потраченного бюджета; -1, если он неизвестен",
-    "log10 of the budget in inner steps, over 5; -1 where unknown":
-        "log10 бюджета во внутренних шагах, делённый на 5; -1, если неизвестен",
-    "loss decrease of this interval over that of the run so far": "убыль потери за промежуток к убыли за весь запуск",
-    "loss decrease of this interval over its own noise": "убыль потери за промежуток к её собственному шуму",
-    "how far the loss stands above its best, in units of the decrease so far":
-        "насколько потеря выше лучшей, в единицах достигнутой убыли",
-    "log10 of the minibatch noise over the decrease so far": "log10 шума мини-пакетов к достигнутой убыли",
-    "log10 of the interval's displacement over the weights' norm": "log10 перемещения за промежуток к норме весов",
-    "cosine of this interval's displacement and the last": "косинус между этим перемещением и прошлым",
-    "cosine of this gradient and the last": "косинус между этим градиентом и прошлым",
-    "cosine of this gradient and minus the displacement: still downhill?":
-        "косинус между градиентом и обратным перемещением: всё ещё вниз?",
-    "log10 of the gradient's norm over its first": "log10 нормы градиента к первой",
-    "log10 of the scale in force over the scale the run began with": "log10 действующего scale к начальному",
-    "decrease of the log loss; telescopes to the final loss": "убыль логарифма потери; складывается в итоговую потерю",
-    "decrease of the log loss, with less and less weight on every further nat":
-        "убыль логарифма потери, где каждый следующий нат весит всё меньше",
-    "decrease of the loss in units of the first": "убыль потери в долях первой",
-    "pays only for beating the best loss so far": "платит только за новую лучшую потерю",
-    "pays once, at the end of the budget": "платит один раз, в конце бюджета",
-    "pays for being low all along": "платит за то, что потеря низка всё время",
-    "pays for being better than the uncontrolled twin": "платит за превосходство над двойником без управления",
-}  # fmt: skip
-
-RUSSIAN: dict[str, str] = {**PAGES, **SENTENCES, **PRESETS, **OPTIONS, **REFERENCE}
+RUSSIAN: dict[str, str] = {**PAGES, **SENTENCES, **PRESETS, **OPTIONS, **REFERENCE, **OPTIMIZERS}

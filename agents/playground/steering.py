@@ -9,9 +9,10 @@ from functools import partial
 import numpy as np
 
 from agents.playground.optimizers import OPTIMIZERS, build
-from agents.playground.settings import RunSettings, SweepSettings, TrainingSettings
+from agents.playground.run_settings import RunSettings, SweepSettings, TrainingSettings
 from agents.registry import load
 from optenv import tasks
+from optenv.control.controller import Controller
 from optenv.control.guard import Guard
 from optenv.env.settings import EnvSettings
 from optenv.inner import rollout
@@ -89,14 +90,37 @@ def steer(settings: RunSettings, name: str, seeds: Array, rates: Array, *, watch
     Yields:
       The start, and every control step. It ends early once all runs have diverged.
     """
-    controller, runs, every = Guard(load(name)), _runs(settings), np.arange(len(seeds))
-    begun = rollout.begin(runs, controller, seeds, rates, settings.steps)
+    for progress, _ in follow(settings, name, seeds, rates, watched=watched):
+        yield progress
+
+
+def follow(
+    settings: RunSettings,
+    name: str,
+    seeds: Array,
+    rates: Array,
+    *,
+    watched: bool = True,
+    controller: Controller | None = None,
+) -> Iterator[tuple[Progress, Runs]]:
+    """Train as `steer`, and yield with every event the runs as they are then.
+
+    Args:
+      settings: as for `steer`.
+      name: of the controller, as the events call it.
+      seeds: as for `steer`.
+      rates: as for `steer`.
+      watched: as for `steer`.
+      controller: what steers; by default what is registered under the name.
+    """
+    acting, runs, every = Guard(controller or load(name)), _runs(settings), np.arange(len(seeds))
+    begun = rollout.begin(runs, acting, seeds, rates, settings.steps)
     report = partial(Progress, name, total=settings.steps, groups=runs.group_names(0), rates=rates)
-    yield report(step=0, loss=_measure(runs, every), values=begun.values)
-    for step in rollout.steer(begun, controller, settings.steps):
+    yield report(step=0, loss=_measure(runs, every), values=begun.values), runs
+    for step in rollout.steer(begun, acting, settings.steps):
         over = step.last == settings.steps or not np.isfinite(step.interval.loss).any()
         loss = _measure(runs, every) if watched or over else np.full(len(seeds), np.nan)
-        yield report(step=step.last, loss=loss, values=step.values)
+        yield report(step=step.last, loss=loss, values=step.values), runs
         if over:
             return
 

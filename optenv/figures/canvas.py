@@ -130,7 +130,7 @@ def _draw_line(ax: Any, line: Line, order: float) -> None:
         *(finite_or_gap(row) for row in rows),
         label=line.label or "_",  # what begins with an underscore is in no legend
         color=line.color,
-        linestyle=_DASHES[line.dash] if line.width else "",
+        linestyle=_dash(line) if line.width else "",
         linewidth=line.width,
         marker=line.marker,
         markersize=line.size,
@@ -143,6 +143,12 @@ def _draw_line(ax: Any, line: Line, order: float) -> None:
         else None,
         zorder=order,
     )
+
+
+def _dash(line: Line) -> Any:
+    if "," not in line.dash:
+        return _DASHES[line.dash]
+    return 0, tuple(float(length) / 1.5 for length in line.dash.split(","))  # in units of the usual width
 
 
 def _rim(line: Line) -> str:

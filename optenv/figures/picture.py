@@ -48,7 +48,7 @@ class Line:
       z: heights in a panel with a surface, [T], else None.
       label: name in the legend; without one it is in no legend.
       color: as "#RRGGBB".
-      dash: one of `DASHES`.
+      dash: one of `DASHES`, or lengths of strokes and gaps in pixels by turns, as "7,3,2,3".
       width: in points.
       marker: one of `MARKERS`, "x", "*" or "".
       size: of the marker, in points.
@@ -134,8 +134,8 @@ class Panel:
       height: of the panel in inches of 100 pixels, in the row's first panel.
       legend: "own" above the panel, "shared" below the figure, or "" for none.
       z: the third axis of a panel with a surface, else None.
-      frames: an animation: in each frame the same number of lines, drawn on top of the layers; a still
-        picture shows the last.
+      frames: an animation: in each frame the same number of lines, drawn on top of the layers; at rest, and in a
+        still picture, the last is shown.
       frame_names: what each frame is called, such as its iteration.
     """
 

@@ -9,23 +9,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from optenv.errors import needed_for
-from optenv.figures.picture import (
-    COLORS,
-    GREY,
-    Axis,
-    Crosses,
-    Field,
-    Layer,
-    Level,
-    Line,
-    Panel,
-    Picture,
-    finite_or_gap,
-    floats,
-)
+from optenv.figures.picture import COLORS, GREY, Axis, Crosses, Field, Layer, Level, Line, Panel, Picture, Ticks, floats
+from optenv.figures.plotly_animation import HEIGHT, Words, animate
+from optenv.figures.plotly_fields import add_contour, field_traces, numbers
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -46,18 +34,20 @@ _SYMBOLS_3D = {"s": "square", "D": "diamond", "P": "cross", "X": "cross", "x": "
 _ON_ANY_PAGE = {COLORS[-1]: "#8A8A8A"}
 """Black does not show on a dark page."""
 
-FRAME_MILLISECONDS = 80
-_MOVING = ("type", "x", "y", "z")
+ENGLISH = Words()
+_SCENE: Trace = {
+    "aspectmode": "manual",
+    "aspectratio": {"x": 1.7, "y": 1.7, "z": 0.9},
+    "camera": {"eye": {"x": 1.05, "y": -1.38, "z": 0.95}, "center": {"x": 0.0, "y": 0.0, "z": -0.18}},
+}
 
 
-def plotly_figure(picture: Picture, *, play: str = "Play", pause: str = "Pause", step: str = "iteration") -> go.Figure:
+def plotly_figure(picture: Picture, words: Words = ENGLISH) -> go.Figure:
     """Draw a picture with Plotly.
 
     Args:
       picture: what is drawn; of its panels at most one is animated.
-      play: the word on the button that starts the animation.
-      pause: the word on the one that stops it.
-      step: what a frame is, beside the slider.
+      words: on the controls of an animation.
 
     Raises:
       ImportError: if Plotly is not installed.
@@ -84,7 +74,8 @@ def plotly_figure(picture: Picture, *, play: str = "Play", pause: str = "Pause",
     _arrange(figure, picture)
     for index, panel in enumerate(picture.panels):
         if panel.frames:
-            _animate(figure, panel, index, picture, play, pause, step)
+            moving = [[trace for line in lines for trace in _line(line)] for lines in panel.frames]
+            animate(figure, moving, panel.frame_names, _place(index, picture), words)
     return figure
 
 
@@ -104,25 +95,32 @@ def _fill(figure: go.Figure, panel: Panel, index: int, picture: Picture, named: 
             _cross(figure, layer, place)
         elif isinstance(layer, Level):
             figure.add_hline(y=layer.y, line={"color": GREY, "dash": "dash", "width": 1.2}, **place)
-        elif isinstance(layer, Field) and layer.kind != "surface":
+        elif isinstance(layer, Field) and layer.kind == "contour":
+            add_contour(figure, layer, place)
+        if isinstance(layer, Field) and layer.kind != "surface":
             _bar_beside(figure, place)
     if panel.z is not None:
         scene = {f"{name}axis": _scene_axis(axis) for name, axis in zip("xyz", (panel.x, panel.y, panel.z))}  # noqa: B905
-        figure.update_scenes(**scene, aspectmode="cube", camera={"eye": {"x": 1.4, "y": -1.5, "z": 1.1}}, **place)
+        figure.update_scenes(**scene, **_SCENE, **place)
         return
     hidden = picture.stacked and index < len(picture.panels) - picture.columns
     figure.update_xaxes(**_axis(panel.x, titled=not hidden), **place)
+    if panel.x.scale == "log":
+        figure.update_xaxes(dtick=1, **place)
     figure.update_yaxes(**_axis(panel.y), **place)
-    if panel.y.scale == "log" and _decades(panel) < 3:
-        figure.update_yaxes(dtick="D2", **place)  # labels at 1, 2 and 5 times a power of ten
+    if panel.y.scale == "log" and (ticks := _log_ticks(panel)):
+        figure.update_yaxes(tickvals=[place for place, _ in ticks], ticktext=[text for _, text in ticks], **place)
 
 
-def _decades(panel: Panel) -> float:
-    """Return over how many decades a panel's lines reach upward."""
+def _log_ticks(panel: Panel) -> Ticks:
+    """Label 1, 2 and 5 times the powers of ten that a panel's lines reach, in full; none over three decades or more."""
     lines = [floats(layer.y).ravel() for layer in panel.layers if isinstance(layer, Line)]
     values = np.concatenate([np.zeros(0), *lines])
-    values = values[np.isfinite(values) & (values > 0)]
-    return float(np.log10(values.max() / values.min())) if values.size else 0.0
+    values = np.log10(values[np.isfinite(values) & (values > 0)])
+    if not values.size or np.ptp(values) >= 3:
+        return ()
+    decades = np.arange(np.floor(values.min()) - 1, np.ceil(values.max()) + 1)
+    return tuple((float(tick), f"{tick:g}") for tick in np.outer(10.0**decades, (1, 2, 5)).ravel())
 
 
 def _axis(axis: Axis, *, titled: bool = True) -> Trace:
@@ -134,7 +132,7 @@ def _axis(axis: Axis, *, titled: bool = True) -> Trace:
     if axis.ticks:
         shown |= {"tickvals": [place for place, _ in axis.ticks], "ticktext": [text for _, text in axis.ticks]}
     if axis.scale == "log":
-        shown |= {"exponentformat": "power", "dtick": 1 if axis.label.startswith("base") else None}
+        shown |= {"exponentformat": "power"}
     return shown | ({} if limits == [None, None] else {"range": limits})
 
 
@@ -146,12 +144,12 @@ def _scene_axis(axis: Axis) -> Trace:
 def _line(line: Line) -> list[Trace]:
     three = line.z is not None
     color = _ON_ANY_PAGE.get(line.color, line.color) if not line.halo else line.color
-    rows = {"x": _numbers(line.x), "y": _numbers(line.y)} | ({"z": _numbers(line.z)} if three else {})
+    rows = {"x": numbers(line.x), "y": numbers(line.y)} | ({"z": numbers(line.z)} if three else {})
     mode = "+".join((["lines"] if line.width else []) + (["markers"] if line.marker else []))
     trace: Trace = {"type": "scatter3d" if three else "scatter", **rows, "mode": mode or "lines", "name": line.label}
     trace |= {"opacity": line.opacity, "legendgroup": line.label or None, "hoverinfo": "all" if line.label else "skip"}
     if line.width:
-        trace["line"] = {"color": color, "width": line.width * (2.5 if three else 1.3), "dash": line.dash}
+        trace["line"] = {"color": color, "width": line.width * (2.5 if three else 1.3), "dash": _dash(line)}
         if line.held:
             trace["line"]["shape"] = "vh"
     if line.marker:
@@ -167,33 +165,14 @@ def _line(line: Line) -> list[Trace]:
     return [below, trace]
 
 
-def _field(values: Field) -> list[Trace]:
-    z = floats(values.z)
-    if not np.isfinite(z).any():
-        return []
-    bar: Trace = {"title": {"text": values.label.replace("\n", " "), "side": "right"}, "thickness": 12, "len": 0.9}
-    if values.ticks:
-        bar |= {"tickvals": [place for place, _ in values.ticks], "ticktext": [name for _, name in values.ticks]}
-    trace: Trace = {
-        "x": _numbers(values.x),
-        "y": _numbers(values.y),
-        "z": z.astype(np.float32),
-        "colorbar": bar,
-        "colorscale": _scale(values.colors),
-        "hoverinfo": "skip",
-    }
-    if values.limits is not None:
-        trace |= {"zmin": values.limits[0], "zmax": values.limits[1]}
-    if values.kind == "surface":
-        return [trace | {"type": "surface", "opacity": 0.8}]
-    if values.kind == "contour":
-        return [trace | {"type": "contour", "ncontours": 18, "line": {"width": 0.4}}]
-    return [trace | {"type": "heatmap", "hoverinfo": "x+y+z"}]
-
-
-def _scale(name: str) -> str:
-    """Plotly's own maps of these names, the grey one from white to black as matplotlib's."""
-    return {"Greys": "Greys_r"}.get(name, name)
+def _dash(line: Line) -> str:
+    """Plotly's own name of a dash, or the lengths of a pattern; in space it knows the names alone."""
+    if "," not in line.dash:
+        return line.dash
+    lengths = line.dash.split(",")
+    if line.z is not None:
+        return {2: "dash", 4: "dashdot"}.get(len(lengths), "longdashdot")
+    return ",".join(f"{length}px" for length in lengths)
 
 
 def _bar_beside(figure: go.Figure, place: dict[str, int]) -> None:
@@ -201,7 +180,8 @@ def _bar_beside(figure: go.Figure, place: dict[str, int]) -> None:
     trace = figure.data[-1]
     low, high = next(figure.select_yaxes(**place)).domain
     _, right = next(figure.select_xaxes(**place)).domain
-    trace.colorbar.update(x=right + 0.01, y=(low + high) / 2, len=high - low)
+    bar = trace.colorbar if trace.type == "heatmap" else trace.marker.colorbar
+    bar.update(x=right + 0.01, y=(low + high) / 2, len=high - low)
 
 
 def _cross(figure: go.Figure, crosses: Crosses, place: dict[str, int]) -> None:
@@ -228,74 +208,21 @@ _TRACES: dict[type[Layer], Callable[[Any], list[Trace]]] = {
     Line: _line,
     Crosses: lambda crosses: [],
     Level: _level,
-    Field: _field,
+    Field: field_traces,
 }
 
 
 def _arrange(figure: go.Figure, picture: Picture) -> None:
     animated = any(panel.frames for panel in picture.panels)
-    names = len({trace.name for trace in figure.data if trace.showlegend})
-    below = 125 if animated else 55  # pixels for the slider, or for the axis' own label
+    titled = bool(picture.panels[0].title)
+    below = HEIGHT if animated else 55  # pixels for the controls, or for the axis' own label
+    above = 32 + 24 * titled  # for a row of the legend; Plotly makes room for more
+    panels = 100 * sum(picture.heights)
     figure.update_layout(
-        height=100 * sum(picture.heights) + 60 + below + 12 * min(names, 12),
-        margin={"l": 60, "r": 20, "t": 40, "b": below},
-        legend={"orientation": "h", "yanchor": "top", "y": -below / (100 * sum(picture.heights)), "x": 0},
+        height=panels + above + below,
+        margin={"l": 50, "r": 10, "t": above, "b": below},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1 + (6 + 24 * titled) / panels, "x": 0},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         hovermode="closest",
     )
-
-
-def _animate(figure: go.Figure, panel: Panel, index: int, picture: Picture, play: str, pause: str, step: str) -> None:
-    """Add the moving lines as the last traces, a frame for each name, the two buttons and a slider."""
-    first = len(figure.data)
-    moving = [[t for line in lines for t in _line(line)] for lines in panel.frames]
-    for trace in moving[-1]:
-        figure.add_trace({**trace, "showlegend": False}, **_place(index, picture))
-    traces = list(range(first, first + len(moving[-1])))
-    axes: Trace = {key: figure.data[first][key] for key in ("xaxis", "yaxis", "scene") if key in figure.data[first]}
-    figure.frames = [
-        {"name": name, "traces": traces, "data": [axes | {k: t[k] for k in t if k in _MOVING} for t in lines]}
-        for name, lines in zip(panel.frame_names, moving, strict=True)
-    ]
-    now = {"mode": "immediate", "frame": {"duration": 0, "redraw": panel.z is not None}, "transition": {"duration": 0}}
-    running = {**now, "fromcurrent": True}
-    running["frame"] = {"duration": FRAME_MILLISECONDS, "redraw": panel.z is not None}
-    buttons = [
-        {"label": f"▶ {play}", "method": "animate", "args": [None, running]},
-        {"label": f"❚❚ {pause}", "method": "animate", "args": [[None], now]},
-    ]
-    steps = [{"label": name, "method": "animate", "args": [[name], now]} for name in panel.frame_names]
-    figure.update_layout(
-        updatemenus=[
-            {
-                "type": "buttons",
-                "direction": "left",
-                "buttons": buttons,
-                "showactive": False,
-                "x": 0,
-                "y": 1.0,
-                "xanchor": "left",
-                "yanchor": "bottom",
-                "pad": {"b": 4},
-            }
-        ],
-        sliders=[
-            {
-                "steps": steps,
-                "active": len(steps) - 1,
-                "currentvalue": {"prefix": f"{step} "},
-                "pad": {"t": 44},
-                "x": 0,
-                "len": 1.0,
-                "y": 0,
-                "yanchor": "top",
-            }
-        ],
-    )
-
-
-def _numbers(values: ArrayLike | None) -> Any:
-    """Numbers with a gap where one is not finite, or so large that Plotly's axes lose their way."""
-    numbers = finite_or_gap([np.nan] if values is None or np.size(values) == 0 else values)  # a legend's entry alone
-    return np.where(np.abs(numbers) < 1e100, numbers, np.nan)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,6 +36,7 @@ def rate_picture(
     diverged_label: str = "diverged",
     height: float = 2.2,
     width: float | None = None,
+    styles: Mapping[str, tuple[str, str, str]] | None = None,
 ) -> Picture:
     """Show final loss against base learning rate, one panel per task and one line per method.
 
@@ -49,6 +50,7 @@ def rate_picture(
       diverged_label: the crosses' name in the legend.
       height: of a panel, in inches of 100 pixels.
       width: of the whole, likewise; by default as the number of panels asks.
+      styles: colour, dash and marker by method; by default in order of appearance.
 
     Returns:
       Log-log panels, at most four in a row; a task with a loss that is not positive has a linear loss axis.
@@ -60,9 +62,12 @@ def rate_picture(
         raise ValueError("curves is empty; expected at least one task")
     columns = min(MAX_COLUMNS, len(curves))
     methods = list(dict.fromkeys(method for by_method in curves.values() for method in by_method))
+    looks = {method: (style(index)[0], "solid", marker(index)) for index, method in enumerate(methods)} | dict(
+        styles or {}
+    )
     panels = []
     for index, (task, by_method) in enumerate(curves.items()):
-        layers = _layers(floats(rates), by_method, methods, (references or {}).get(task), diverged_label)
+        layers = _layers(floats(rates), by_method, looks, (references or {}).get(task), diverged_label)
         heights = [*by_method.values(), *([[references[task]]] if references and task in references else [])]
         x = Axis(rate_label if index >= len(curves) - columns else "", "log")
         panels.append(Panel(x, Axis("", scale_for(heights)), layers, title=task, height=height))
@@ -72,19 +77,18 @@ def rate_picture(
 def _layers(
     rates: NDArray[np.float64],
     by_method: Mapping[str, ArrayLike],
-    methods: Sequence[str],
+    looks: Mapping[str, tuple[str, str, str]],
     reference: float | None,
     diverged_label: str,
 ) -> tuple[Layer, ...]:
     layers: list[Layer] = []
     for method, losses in by_method.items():
         check_shape(f"final loss of '{method}'", losses, rates.shape)
-        index = methods.index(method)
-        color, _ = style(index)
-        layers.append(Line(rates, losses, label=method, color=color, marker=marker(index)))
+        color, dash, sign = looks[method]
+        layers.append(Line(rates, losses, label=method, color=color, dash=dash, marker=sign))
         lost = rates[~np.isfinite(floats(losses))]
         # One row of crosses per method, so that those lost at the same rate do not hide each other.
-        layers.append(Crosses(lost, 0.97 - 0.08 * index, color))
+        layers.append(Crosses(lost, 0.97 - 0.08 * list(looks).index(method), color))
     if reference is not None:
         layers.append(Level(reference, "tuned"))
     if not np.isfinite([floats(losses) for losses in by_method.values()]).all():

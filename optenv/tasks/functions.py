@@ -1,4 +1,4 @@
-"""Nine two-dimensional test functions, as data, and the tasks that minimise them from a random start."""
+"""Fifteen two-dimensional test functions, as data, and the tasks that minimise them from a random start."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from optenv.tasks.task import Batch, Data, Params, Task
 
 # Schwefel's constant: the largest value of x sin(sqrt|x|) on [-500, 500].
 _SCHWEFEL_DEPTH = 418.98288727243380
+# Values of the plain functions at their minima.
+_SIX_HUMP_DEPTH = 1.0316284534898774
+_STYBLINSKI_DEPTH = 39.16616570377141
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,37 @@ def _beale(point: Tensor) -> Tensor:
     return (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2
 
 
+def _booth(point: Tensor) -> Tensor:
+    x, y = point.unbind(-1)
+    return (x + 2 * y - 7) ** 2 + (2 * x + y - 5) ** 2
+
+
+def _three_hump_camel(point: Tensor) -> Tensor:
+    x, y = point.unbind(-1)
+    return 2 * x**2 - 1.05 * x**4 + x**6 / 6 + x * y + y**2
+
+
+def _six_hump_camel(point: Tensor) -> Tensor:
+    x, y = point.unbind(-1)
+    return _SIX_HUMP_DEPTH + (4 - 2.1 * x**2 + x**4 / 3) * x**2 + x * y + 4 * (y**2 - 1) * y**2
+
+
+def _styblinski_tang(point: Tensor) -> Tensor:
+    return (_STYBLINSKI_DEPTH + (point**4 - 16 * point**2 + 5 * point) / 2).sum(-1)
+
+
+def _goldstein_price(point: Tensor) -> Tensor:
+    x, y = point.unbind(-1)
+    first = 1 + (x + y + 1) ** 2 * (19 - 14 * x + 3 * x**2 - 14 * y + 6 * x * y + 3 * y**2)
+    second = 30 + (2 * x - 3 * y) ** 2 * (18 - 32 * x + 12 * x**2 + 48 * y - 36 * x * y + 27 * y**2)
+    return first * second - 3
+
+
+def _easom(point: Tensor) -> Tensor:
+    cosines = torch.cos(point).prod(-1)
+    return 1 - cosines * torch.exp(-((point - math.pi) ** 2).sum(-1))
+
+
 FUNCTIONS = (
     TestFunction(
         "quadratic", _quadratic, (-5, 5, -5, 5), ((0, 0),), "x^2 + 10 y^2",
@@ -142,6 +176,35 @@ FUNCTIONS = (
         "beale", _beale, (-4.5, 4.5, -4.5, 4.5), ((3, 0.5),),
         "(1.5 - x + x y)^2 + (2.25 - x + x y^2)^2 + (2.625 - x + x y^3)^2",
         "flat in the middle, cliffs at the corners", "Beale 1958",
+    ),
+    TestFunction(
+        "booth", _booth, (-10, 10, -10, 10), ((1, 3),), "(x + 2 y - 7)^2 + (2 x + y - 5)^2",
+        "a plain bowl, tilted: neither coordinate can be moved alone", "Booth, after Jamil and Yang 2013",
+    ),
+    TestFunction(
+        "three_hump_camel", _three_hump_camel, (-5, 5, -5, 5), ((0, 0),), "2 x^2 - 1.05 x^4 + x^6 / 6 + x y + y^2",
+        "three dips in one valley, walls that rise with the sixth power", "Branin 1972",
+    ),
+    TestFunction(
+        "six_hump_camel", _six_hump_camel, (-2, 2, -1, 1),
+        ((0.08984201310031806, -0.7126564030207396), (-0.08984201310031806, 0.7126564030207396)),
+        "1.0316 + (4 - 2.1 x^2 + x^4 / 3) x^2 + x y + 4 (y^2 - 1) y^2",
+        "two best minima among six, with saddles between them", "Dixon and Szego 1978",
+    ),
+    TestFunction(
+        "styblinski_tang", _styblinski_tang, (-5, 5, -5, 5), ((-2.903534027771177, -2.903534027771177),),
+        "78.3323 + (x^4 - 16 x^2 + 5 x + y^4 - 16 y^2 + 5 y) / 2",
+        "four wells of different depth, one in each corner", "Styblinski and Tang 1990",
+    ),
+    TestFunction(
+        "goldstein_price", _goldstein_price, (-2, 2, -2, 2), ((0, -1),),
+        "(1 + (x + y + 1)^2 (19 - 14 x + 3 x^2 - 14 y + 6 x y + 3 y^2)) "
+        "(30 + (2 x - 3 y)^2 (18 - 32 x + 12 x^2 + 48 y - 36 x y + 27 y^2)) - 3",
+        "a flat cross between walls a million times as high", "Goldstein and Price 1971",
+    ),
+    TestFunction(
+        "easom", _easom, (-2, 8, -2, 8), ((math.pi, math.pi),), "1 - cos(x) cos(y) exp(-(x - pi)^2 - (y - pi)^2)",
+        "one narrow hole in a plain without a slope", "Easom 1990",
     ),
 )  # fmt: skip
 

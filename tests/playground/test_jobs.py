@@ -7,7 +7,7 @@ import pytest
 
 from agents.playground import jobs
 from agents.playground.jobs import Job
-from agents.playground.settings import TrainingSettings
+from agents.playground.run_settings import TrainingSettings
 from agents.playground.steering import train
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from agents.playground import validation
+from agents.playground.function_settings import FunctionSettings
 from agents.playground.optimizers import OPTIMIZERS
 from agents.playground.presets import PRESETS
+from agents.playground.run_settings import LearnSettings, PlaneSettings, SweepSettings, TrainingSettings
 from agents.playground.russian import RUSSIAN
-from agents.playground.settings import FunctionSettings, SweepSettings, TrainingSettings, from_link, to_link
+from agents.playground.settings import from_link, to_link
 
 pytest.importorskip("streamlit")
 from streamlit.testing.v1 import AppTest  # noqa: E402 - it comes with the extra
@@ -68,12 +70,14 @@ def functions():
 
 
 def table(page):
-    return page.dataframe[0].value
+    return page.table[0].value
 
 
 def test_a_link_restores_the_settings_and_shows_their_race(functions):
     assert widget(functions, "multiselect", "optimizers").value == ["gd", "adam"]
-    assert list(table(functions)["method"].str.removeprefix("★ ")) == ["GD", "Adam"]
+    assert sorted(table(functions)["method"].str.removeprefix("★ ")) == ["Adam", "GD"]
+    assert list(table(functions)["final loss"].astype(float)) == sorted(table(functions)["final loss"].astype(float))
+    assert "iterations until loss ≤ 0.001" in table(functions).columns
     assert link(functions) == SETTINGS and not functions.error
 
 
@@ -124,6 +128,13 @@ def test_another_function_has_its_own_domain(functions):
     assert not functions.error and link(functions).function == "schwefel" and abs(link(functions).start[0]) > 5
 
 
+def test_an_own_formula_is_raced_on_and_a_wrong_one_gets_a_sentence():
+    page = open_page("functions", FunctionSettings(function="own", formula="x^2 + 2 y^2", optimizers=("gd", "adam")))
+    assert not page.error and len(table(page)) == 2 and link(page).formula == "x^2 + 2 y^2"
+    widget(page, "text_input", "formula").set_value("x^2 + foo(y)")
+    assert "character 7" in run(page).error[0].value
+
+
 def test_the_same_link_gives_the_same_table_in_another_session():
     assert table(open_page("functions", SETTINGS)).equals(table(open_page("functions", SETTINGS)))
 
@@ -165,8 +176,35 @@ def wait(page, key):
 def test_a_training_runs_paired_in_the_background_and_can_be_exported():
     settings = TrainingSettings(task="wine", steps=20, controllers=("neutral", "cosine"), shown="cosine")
     page = wait(open_page("training", settings), "training:job")
-    assert list(table(page)["controller"]) and len(table(page)) == 2
+    assert sorted(table(page)["run"]) == ["AdamW", "AdamW + cosine"]
     assert link(page) == settings
+    press(page, "training:keep")
+    widget(page, "number_input", "lr").set_value(0.01)
+    page = wait(press(page, "training:go"), "training:job")
+    assert sorted(table(page)["run"]) == ["AdamW", "AdamW + cosine", "AdamW + cosine, lr 0.001", "AdamW, lr 0.001"]
+    press(page, "training:forget")
+    assert len(table(page)) == 2
+
+
+def test_a_page_of_training_opens_with_a_run_and_stop_is_there_while_it_lasts():
+    page = open_page("training", language="English")
+    assert page.session_state["training:job"].settings == TrainingSettings()
+    assert any(button.key == "training:stop" for button in page.button)
+    page = press(page, "training:stop")
+    assert not any(button.key == "training:stop" for button in page.button)
+
+
+def test_a_net_is_shown_with_the_loss_around_its_path():
+    page = wait(open_page("plane", PlaneSettings(task="wine", steps=20, controllers=("neutral", "ppo"))), "plane:job")
+    assert not page.error and any("principal components" in caption.value for caption in page.caption)
+    assert link(page).page == "plane"
+
+
+def test_a_controller_learns_on_its_page():
+    pytest.importorskip("stable_baselines3")
+    page = wait(open_page("controller", LearnSettings(task="wine", steps=20, rollouts=1)), "controller:job")
+    assert not page.error and sorted(table(page)["method"]) == ["AdamW", "AdamW + cosine", "AdamW + ppo"]
+    assert link(page).page == "controller"
 
 
 def test_stop_ends_a_training_and_the_page_goes_on():
@@ -184,7 +222,7 @@ def test_a_training_without_controllers_gets_a_sentence():
 def test_a_sweep_shows_final_loss_by_rate():
     settings = SweepSettings(task="wine", steps=10, count=3, num_seeds=1, controllers=("neutral",))
     page = wait(open_page("learning_rate", settings), "learning_rate:job")
-    assert list(table(page)["controller"]) == ["neutral"] and link(page) == settings
+    assert list(table(page)["method"]) == ["AdamW"] and link(page) == settings
 
 
 def test_the_reference_lists_everything_that_is_registered():
@@ -214,9 +252,17 @@ def test_the_reference_lists_everything_that_is_registered():
 
 
 def test_every_word_of_the_pages_has_a_russian_one():
-    files = [*FOLDER.glob("views/*.py"), FOLDER / "app.py", FOLDER / "landscape.py", FOLDER / "trainings.py"]
-    text = "\n".join(file.read_text() for file in files)
-    used = set(re.findall(r'(?:say|translate)\(\s*"([^"]+)"', text))
+    from agents.playground.app import PAGES
+    from optenv.tasks.functions import FUNCTIONS
+
+    files = [
+        *FOLDER.glob("views/*.py"),
+        *(FOLDER / f"{name}.py" for name in ("app", "landscape", "trainings", "lessons")),
+    ]
+    text = re.sub(r'"\s*\n\s*"', "", "\n".join(file.read_text() for file in files))
+    used = set(re.findall(r'(?:say|translate|words)\(\s*["\']([^"\']+)["\']\s*\)', text))
+    used |= {title for _, title in PAGES.values()}
+    used |= {words for row in OPTIMIZERS.values() for words in (row.why, row.when)} | {row.why for row in FUNCTIONS}
     used |= set(re.findall(r'form\.\w+\(\s*["\']([^"\']+)["\'],', text))
     used |= {option.why for row in OPTIMIZERS.values() for option in row.options if option.why}
     used |= {words for preset in PRESETS.values() for words in (preset.name, preset.why)}

@@ -4,16 +4,20 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from agents.playground.export import FORMATS, Exhibit, to_csv, to_html, to_json, to_png
-from agents.playground.landscape import FRAMES, Ground, clip_path, curves, exits, landscape
+from agents.playground.function_settings import FUNCTION, FunctionSettings
+from agents.playground.landscape import FRAMES, LIFT, Ground, clip_path, curves, exits, landscape
 from agents.playground.measures import race_rows, summary_rows
-from agents.playground.settings import FUNCTION, FunctionSettings, SweepSettings, TrainingSettings, from_dict, from_file
+from agents.playground.run_settings import SweepSettings, TrainingSettings
+from agents.playground.settings import from_dict, from_file
 from agents.playground.steering import Progress
 from agents.playground.trainings import (
+    Trial,
     finished,
     knob_picture,
     loss_picture,
@@ -26,7 +30,7 @@ from agents.playground.trainings import (
     sweep_summary,
 )
 from optenv.figures import draw, figure_to_rgb
-from optenv.figures.picture import Crosses, Field, Line
+from optenv.figures.picture import Axis, Crosses, Field, Line, Panel, Picture
 from optenv.figures.plotly_canvas import plotly_figure
 
 plotly = pytest.importorskip("plotly")
@@ -87,7 +91,8 @@ def test_the_animation_can_be_played_paused_and_stepped_in_both_views(result, vi
     kinds = {"contour": "scatter", "surface": "scatter3d"}
     assert {trace.type for trace in moving} == {kinds[view]}
     # A head sits where its method was at that iteration.
-    head = figure.frames[20].data[3]
+    heads = [k for k, trace in enumerate(moving) if trace.mode == "markers"]
+    head = figure.frames[20].data[heads[1]]
     at = int(names[20])
     assert (head.x[0], head.y[0]) == pytest.approx(tuple(result.points[1, at]))
 
@@ -100,8 +105,31 @@ def test_both_canvases_draw_the_same_description(result):
     assert list(named) == list(traces) == result.labels
     for name, line in named.items():
         assert line.get_color() == traces[name].line.color
-        np.testing.assert_array_equal(line.get_ydata(), np.asarray(traces[name].y, float))
+        np.testing.assert_array_equal(np.float32(line.get_ydata()), np.asarray(traces[name].y))
     assert [ax.get_ylabel() for ax in drawn.axes] == [figure.layout.yaxis.title.text, figure.layout.yaxis2.title.text]
+
+
+def test_paths_appear_as_they_were_run(result):
+    frames = landscape(result, view="contour", log=True, colors="cividis").panels[0].frames
+    lengths = [np.isfinite(np.asarray(frame[2].x)).sum() for frame in frames]  # of Adam's path
+    assert lengths[0] == 1 and lengths == sorted(lengths) and lengths[-1] == 61
+    np.testing.assert_array_equal(frames[-1][2].x, result.points[1, :, 0])
+
+
+def test_short_logarithmic_axes_say_their_numbers_in_full_and_long_ones_powers_of_ten():
+    def ticks(values):
+        line = Line([0, 1], values)
+        return plotly_figure(Picture((Panel(Axis("x"), Axis("y", "log"), (line,)),))).layout.yaxis.ticktext
+
+    assert {"0.1", "0.2", "0.5", "1"} <= set(ticks([0.11, 2.3])) and ticks([1e-9, 1.0]) is None
+
+
+def test_a_landscape_is_an_image_below_the_lines(result):
+    figure = plotly_figure(landscape(result, view="contour", log=True, colors="cividis"))
+    (image,) = figure.layout.images
+    assert image.layer == "below" and image.source.startswith("data:image/png;base64,")
+    assert (image.x, image.y, image.sizex, image.sizey) == (-2.0, 3.0, 4.0, 4.0)
+    assert not any(trace.type == "contour" for trace in figure.data)
 
 
 def test_every_axis_has_a_label(result):
@@ -119,7 +147,7 @@ def test_twenty_eight_methods_all_look_different():
 def test_heights_on_the_surface_lie_on_it():
     ground = Ground.of(FUNCTION["levy"], log=False, grid=41)
     points = np.stack(np.meshgrid(ground.x, ground.y), -1).reshape(-1, 2)
-    lift = 0.01 * np.ptp(ground.heights)
+    lift = LIFT * np.ptp(ground.heights)
     np.testing.assert_allclose(ground.height(points), ground.heights.ravel() + lift)
 
 
@@ -165,19 +193,22 @@ def progress(name, step, loss, groups=2, total=10, runs=1):
 
 def test_training_pictures_show_every_controller_and_the_knobs_of_one():
     events = [progress(name, step, 1.0 / (1 + step)) for step in (0, 5, 10) for name in ("neutral", "ppo")]
-    (panel,) = loss_picture(events).panels
-    assert [layer.label for layer in panel.layers] == ["neutral", "ppo"] and panel.y.scale == "log"
+    settings = TrainingSettings(controllers=("neutral", "ppo"))
+    trials = [Trial(settings, events)]
+    (panel,) = loss_picture(trials).panels
+    assert [layer.label for layer in panel.layers] == ["AdamW", "AdamW + ppo"] and panel.y.scale == "log"
     picture = knob_picture(events[1::2])
-    lines, heat = picture.panels[::2], picture.panels[1::2]
-    assert [p.y.label.split("\n")[0] for p in lines] == ["scale", "clip", "dampen"]
-    assert all(isinstance(p.layers[0], Field) for p in heat) and all(len(p.layers) == 2 for p in lines)
-    np.testing.assert_array_equal(lines[0].layers[0].y, [5.5, 10.5])
-    np.testing.assert_array_equal(lines[1].layers[0].y, [1.0, 1.0])  # a knob that is not turned is neutral
-    assert len(knob_picture([progress("ppo", 5, 1.0, groups=30)]).panels) == 3
+    (lines,) = picture.panels  # each knob that is turned, once; no other
+    assert lines.y.label.split("\n")[0] == "scale" and len(lines.layers) == 2
+    np.testing.assert_array_equal(lines.layers[0].y, [5.5, 10.5])
+    (heat,) = knob_picture([progress("ppo", 5, 1.0, groups=30)]).panels
+    assert isinstance(heat.layers[0], Field)
+    nothing = [replace(event, values={}) for event in events[::2]]
+    assert knob_picture(nothing) is None
     assert figure_to_rgb(draw(picture)).ndim == 3 and plotly_figure(picture).data
-    assert share_done(events[:4], 2) == pytest.approx(0.5) and share_done(events, 2) == 1.0
-    assert {row["group"] for row in run_rows(events)} == {"layer0", "layer1"}
-    assert [row["controller"] for row in run_summary(events)] == ["neutral", "ppo"]
+    assert share_done(events[:4], settings) == pytest.approx(0.5) and share_done(events, settings) == 1.0
+    assert {row["group"] for row in run_rows(trials)} == {"layer0", "layer1"}
+    assert [row["controller"] for row in run_summary(trials)] == ["neutral", "ppo"]
 
 
 def test_a_sweep_is_drawn_once_a_controller_is_through_and_a_lost_run_is_a_cross():
@@ -189,7 +220,7 @@ def test_a_sweep_is_drawn_once_a_controller_is_through_and_a_lost_run_is_a_cross
     crosses = [layer for layer in picture.panels[0].layers if isinstance(layer, Crosses)]
     assert [list(np.asarray(c.x)) for c in crosses] == [[1.0], []]
     assert plotly_figure(picture).layout.annotations[-1].text == "✕"
-    best, flat = sweep_summary(events, settings)
+    flat, best = sweep_summary(events, settings)
     assert best["best"] == pytest.approx(2.0) and best["worst"] == np.inf and flat["worst_over_best"] == 1.0
     assert len(sweep_rows(events, settings)) == 8 and sweep_rows(events, settings)[1]["seed"] == 1
     assert set(finished(events)) == {"neutral", "ppo"}

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from agents.playground.fields import controller_names
+from agents.playground.function_settings import FUNCTION
 from agents.playground.measures import inside, race_rows, standings
 from agents.playground.optimizers import OPTIMIZERS, build
 from agents.playground.race import Entrant, Race, race, random_start
-from agents.playground.settings import FUNCTION, controller_names
-from agents.playground.steering import SweepSettings, TrainingSettings, steer
+from agents.playground.run_settings import SweepSettings, TrainingSettings
+from agents.playground.steering import steer
 from agents.playground.validation import InvalidSetting
 from optenv.tasks.functions import TestFunction
 

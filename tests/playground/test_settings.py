@@ -4,24 +4,18 @@ import json
 
 import pytest
 
+from agents.playground.function_settings import FunctionSettings
 from agents.playground.optimizers import OPTIMIZERS
 from agents.playground.presets import PRESETS
-from agents.playground.settings import (
-    PAGES,
-    FunctionSettings,
-    SweepSettings,
-    TrainingSettings,
-    from_dict,
-    from_file,
-    from_link,
-    to_link,
-)
+from agents.playground.run_settings import SweepSettings, TrainingSettings
+from agents.playground.settings import PAGES, from_dict, from_file, from_link, to_link
 from agents.playground.validation import InvalidSetting
 
 SETTINGS = [
     *(cls() for cls in PAGES.values()),
     *(preset.settings for preset in PRESETS.values()),
     FunctionSettings(start=None, seed=7, options={"sgd": {"nesterov": True}, "mars": {"mars_type": "lion"}}),
+    FunctionSettings(function="own", formula="x^2 + |y|", domain=(-1.0, 2.0, 0.0, 3.0), start=(1.0, 1.0)),
     TrainingSettings(task="synthetic_sequence:3", optimizer="lion", controllers=("ppo",), shown="ppo"),
 ]
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
 import streamlit as st
 
 from agents.playground.export import FORMATS, Exhibit
+from agents.playground.fields import Settings
 from agents.playground.russian import RUSSIAN
-from agents.playground.settings import Settings, from_file, to_link
+from agents.playground.settings import from_file, to_link
 from agents.playground.validation import InvalidSetting
 from optenv.figures.picture import Picture
+from optenv.figures.plotly_animation import Words
 from optenv.figures.plotly_canvas import plotly_figure
 
 LANGUAGES: dict[str, dict[str, str]] = {"English": {}, "Русский": RUSSIAN}
-CHART = {"displaylogo": False, "toImageButtonOptions": {"format": "svg"}}
+CHART = {"displayModeBar": False, "responsive": True}
+UPLOAD = "[data-testid=stFileUploaderDropzone]"
+Say = Callable[[str], str]
 
 
 def say(text: str) -> str:
@@ -81,6 +85,10 @@ class Form:
         more = {"placeholder": say("choose")} | more
         return self._hold(field, tuple(st.multiselect(say(label), options, value, key=self.key(field), **more)))
 
+    def text(self, label: str, field: str, **more: Any) -> str:
+        """Show a field for a line of text."""
+        return self._hold(field, st.text_input(say(label), getattr(self.initial, field), key=self.key(field), **more))
+
     def number(self, label: str, field: str, limits: Any = None, value: Any = None, **more: Any) -> Any:
         """Show a field for a number of any size, within the limits of the setting of that name, or others."""
         low, high = map(float, limits or self._fields[field].metadata["range"])
@@ -95,10 +103,10 @@ class Form:
         value = getattr(self.initial, field) if value is None else value
         return self._hold(field, st.number_input(say(label), low, high, value, 1, key=self.key(field), **more))
 
-    def slide(self, label: str, low: int, high: int, field: str) -> Any:
-        """Show a slider in steps of 10; it reaches as far as a restored value asks."""
+    def slide(self, label: str, low: int, high: int, field: str, step: int = 10) -> Any:
+        """Show a slider; it reaches as far as a restored value asks, in single steps where that is no multiple."""
         value = getattr(self.initial, field)
-        step = 10 if value % 10 == 0 else 1
+        step = step if value % step == 0 else 1
         return self._hold(
             field, st.slider(say(label), min(low, value), max(high, value), value, step, key=self.key(field))
         )
@@ -139,25 +147,52 @@ class Form:
         return settings
 
 
+def what_a_controller_is() -> None:
+    """Say in one sentence what a controller is, and how one is told from an optimizer in the figures."""
+    st.markdown(
+        say("A **controller** watches a run and turns the optimizer's learning rate and other knobs while it goes on.")
+        + " "
+        + say("In every figure the colour is the optimizer; a dashed line is the same optimizer under a controller.")
+    )
+
+
+def stand_out(labels: Sequence[str], name: str) -> list[str]:
+    """Show the names of all lines, and return those chosen to stand out."""
+    key = f"{name}:{hash(tuple(labels))}"
+    return list(st.pills(say("Highlight"), labels, selection_mode="multi", key=key))
+
+
 def chart(picture: Picture, name: str) -> None:
     """Show a picture."""
-    figure = plotly_figure(picture, play=say("Play"), pause=say("Pause"), step=say("iteration"))
+    figure = plotly_figure(picture, words())
     st.plotly_chart(figure, key=name, config=CHART, theme="streamlit")
 
 
-def exports(make: Callable[[], Exhibit], settings: Settings) -> None:
+def words(language: str = "") -> Words:
+    """Return the words on an animation's controls, in the session's language or a given one."""
+    translate = partial(translated, language) if language else say
+    return Words(translate("Play"), translate("Pause"), translate("iteration"))
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Show rows as a table whose words wrap, so that it can be read on a narrow page."""
+    st.table(rows, hide_index=True)
+
+
+def exports(make: Callable[[Say], Exhibit], settings: Settings) -> None:
     """Show the downloads of what is on the screen, its link, and the way back from a file.
 
     Args:
-      make: gathers what is on the screen, when a download is asked for.
+      make: gathers what is on the screen, when a download is asked for, given what translates a word.
       settings: what it was made from.
     """
     st.subheader(say("Export"))
     st.caption(say("Numbers, picture or page of what is shown here, each with the settings that reproduce it."))
+    language = st.session_state.get("language", "English")
     for column, (name, (write, ending, media)) in zip(st.columns(len(FORMATS)), FORMATS.items(), strict=True):
         column.download_button(
             name,
-            partial(_written, write, make),
+            partial(_written, write, make, language),
             f"optcontrol-{settings.page}.{ending}",
             media,
             key=f"{settings.page}:export:{name}",
@@ -166,17 +201,27 @@ def exports(make: Callable[[], Exhibit], settings: Settings) -> None:
         )
     st.caption(say("Link to these settings:"))
     base = (getattr(st.context, "url", None) or "").split("?")[0]
-    language = st.session_state.get("language", "English")
-    words = "" if language == "English" else f"&language={language}"
-    st.code(f"{base}?settings={to_link(settings)}{words}", language=None, wrap_lines=True)
+    chosen = "" if language == "English" else f"&language={language}"
+    st.code(f"{base}?settings={to_link(settings)}{chosen}", language=None, wrap_lines=True)
 
 
-def _written(write: Callable[[Exhibit], bytes], make: Callable[[], Exhibit]) -> bytes:
-    return write(make())
+def _written(write: Callable[[Exhibit], bytes], make: Callable[[Say], Exhibit], language: str) -> bytes:
+    """Write a file outside of the page's thread, where the session's state is not at hand."""
+    return write(replace(make(partial(translated, language)), words=words(language)))
+
+
+def translated(language: str, text: str) -> str:
+    """Return a text in a language."""
+    return LANGUAGES[language].get(text, text)
 
 
 def upload() -> None:
     """Show the way from a file of settings, or a JSON export, back to its page."""
+    if (button := say("Upload")) != "Upload":  # Streamlit has this word in English alone
+        st.html(
+            f"<style>{UPLOAD} button p {{font-size: 0}} {UPLOAD} button p::after {{font-size: 0.875rem; "
+            f"content: '{button}'}}</style>"
+        )
     file = st.file_uploader(say("Settings from a file"), type="json", key="upload", on_change=_uploaded)
     if file is not None and "upload:error" in st.session_state:
         st.error(st.session_state["upload:error"])

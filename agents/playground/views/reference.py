@@ -12,6 +12,8 @@ def show() -> None:
     """Draw the page."""
     st.header(say("Reference"))
     st.caption(say("Drawn from the code's own rows and docstrings as it runs here."))
+    if st.session_state.get("language", "English") != "English":
+        st.caption(say("Formulas, code and what is drawn from docstrings are in English."))
     st.session_state["page"] = "reference"
     first = next(iter(SECTIONS))
     section = st.segmented_control(
