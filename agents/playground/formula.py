@@ -21,7 +21,7 @@ from torch import Tensor
 from agents.playground.validation import InvalidSetting
 from optenv.tasks.functions import TestFunction
 
-LONGEST = 300  # characters
+LONGEST, DEEPEST = 300, 50  # characters; brackets within brackets
 NAME = "own"
 Value = Callable[[Tensor, Tensor], Tensor]
 Bounds = tuple[float, float, float, float]
@@ -120,6 +120,7 @@ class _Parser:
     def __init__(self, text: str):
         self._text, self._end, self.token, self._kind, self._start = text, 0, "", "", 0
         self._in_bars = False  # there, the next | closes
+        self._depth = 0
         self._next()
 
     def _next(self) -> str:
@@ -215,8 +216,11 @@ class _Parser:
     def _inside(self, closing: str) -> Value:
         """Read a sum and the sign that closes it."""
         outside, self._in_bars = self._in_bars, closing == "|"
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise InvalidSetting("The formula has more than {most} brackets within brackets.", most=DEEPEST)
         value = self.sum()
-        self._in_bars = outside
+        self._in_bars, self._depth = outside, self._depth - 1
         if self.token != closing:
             self.expected(closing)
         self._next()

@@ -184,6 +184,7 @@ SENTENCES: dict[str, str] = {
         "Формула, знак {place}: {token!r} здесь не подходит; нужно {what}",
     "The domain's lower ends have to be below its upper ends; received {value}":
         "Нижние границы области должны быть меньше верхних; получено {value}",
+    "The formula has more than {most} brackets within brackets.": "В формуле больше {most} вложенных скобок.",
     "The formula ends too early: expected {what}": "Формула обрывается: нужно {what}",
     "The formula has {count} characters; {most} are the most.": "В формуле {count} знаков; можно не больше {most}.",
     "The formula is nowhere in the domain a finite number.": "Формула нигде в области не даёт конечного числа.",
