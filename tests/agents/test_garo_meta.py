@@ -23,7 +23,7 @@ def test_all_methods_run_on_the_same_seeds_and_the_reference_at_one_rate(tmp_pat
         suite = Suite("s", (case,), (1e-2,), 2)
         runs = run_suite(suite, compared, store, Workers(jobs=1), progress=False)[-1].runs
     assert {name: own.loss.shape for name, own in runs.items()} == dict.fromkeys(
-        (REFERENCE, "trained", "untrained"), (1, 1, 2)
+        (REFERENCE, "trained", "untrained", "sgd_tuned"), (1, 1, 2)
     )
     # An untrained GARO is SGD at the base rate: the same beside itself, and no better than the best constant rate.
     np.testing.assert_array_equal(runs["trained"].loss, runs["untrained"].loss)

@@ -26,7 +26,7 @@ def check_a_few_steps(env, steps=3):
         observation, reward, terminated, truncated, infos = env.step(actions)
         assert np.isfinite(reward).all() and not terminated.any() and not truncated.any()
         assert not infos["diverged"].any()
-    assert (infos["loss"] != first).all()
+    assert (infos["loss"] != first).any()  # the plain of easom has no slope that single precision sees
     assert np.isfinite(env.validation_loss()).all()
 
 
