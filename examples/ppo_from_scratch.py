@@ -241,11 +241,11 @@ def draw(task: str, curves: Sequence[Curve], others: dict[str, float], path: str
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--real", action="store_true", help="five seeds of 90 rollouts, and a picture")
+    parser.add_argument("--real", action="store_true", help="five seeds of 60 rollouts, and a picture")
     parser.add_argument("--task", default="digits_mlp", help="(default: %(default)s)")
     parser.add_argument("--view", choices=list(VIEWS), default="run", help="(default: %(default)s)")
     parser.add_argument("--picture", default="runs/ppo_from_scratch.png", help="(default: %(default)s)")
     options = parser.parse_args()
     Path(options.picture).parent.mkdir(parents=True, exist_ok=True)
-    longer: dict[str, Any] = {"seeds": range(5), "rollouts": 90, "every": 15, "picture": options.picture}
+    longer: dict[str, Any] = {"seeds": range(5), "rollouts": 60, "every": 10, "picture": options.picture}
     main(options.task, options.view, **(longer if options.real else {}))
