@@ -342,9 +342,10 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     chosen = QUICK if arguments.quick else TABLES
+    known = TABLES | chosen
     tables: dict[str, Rows] = {}
     for title in [arguments.only] if arguments.only else chosen:
-        tables[title] = chosen[title]()
+        tables[title] = known[title]()
         print(f"\n### {title}\n\n{markdown(tables[title])}", flush=True)
     if arguments.dacbench_python:
         tables["DACBench"] = dacbench(arguments.dacbench_python, environment(LARGE, 64))

@@ -43,14 +43,19 @@ def color_of(optimizer: str) -> str:
 
 def dash_of(controller: str) -> str:
     """Return the dash of a controller; "solid" for "neutral" and for none."""
-    order = [name for name in dict.fromkeys((*_FIRST, *names())) if name != "neutral"]
+    order = _controllers()
     return DASHES[order.index(controller) % len(DASHES)] if controller in order else "solid"
 
 
 def marker_of(controller: str) -> str:
     """Return the marker of a controller's points."""
-    order = ["neutral", *(name for name in dict.fromkeys((*_FIRST, *names())) if name != "neutral")]
+    order = ["neutral", *_controllers()]
     return MARKERS[order.index(controller) % len(MARKERS)] if controller in order else MARKERS[0]
+
+
+def _controllers() -> list[str]:
+    """Return the controllers that have a dash and a marker of their own, in a fixed order."""
+    return [name for name in dict.fromkeys((*_FIRST, *names())) if name != "neutral"]
 
 
 def stand_out(line: Line, name: str, chosen: Collection[str]) -> Line:

@@ -118,7 +118,7 @@ class AutoController(Controller):
             return
         new, self._age = seen["validation_age"] <= self._age, seen["validation_age"]
         gap = np.sinh(seen["validation_gap"] * np.arcsinh(10.0)) / 10.0
-        error, lost = self._loses(seen, new)
+        error, lost = self._loses(seen, known, new | ~validated, validated)
         lost = young & self._held & lost
         overfits = self._overfits(seen, gap, new) & self._held & ~lost
         best = np.where(validated, new & (seen["validation_regret"] <= 0.0), young & (seen["regret"] <= 0.0))
@@ -134,9 +134,8 @@ class AutoController(Controller):
         self._over, self._overfit = np.where(lost, -1, self._over), np.where(self.restore_weights, 0, self._overfit)
         self._held = self._held | best
 
-    def _loses(self, seen: dict[str, Array], new: Array) -> tuple[Array, Array]:
+    def _loses(self, seen: dict[str, Array], known: Array, decided: Array, validated: Array) -> tuple[Array, Array]:
         """Return the standard error of a control step's mean loss over the progress, and whether that is lost, [N]."""
-        known, validated = seen["progress"] >= 0.0, seen["validation_age"] >= 0.0
         risen = 2.0 ** seen["validation_regret"] - 1.0 > LOST
         length = np.where(known, (seen["progress"] - self._progress) * 10.0 ** (5.0 * seen["horizon"]), 10.0)
         error = 10.0 ** (3.0 * (seen["noise"] - 1.0)) / np.sqrt(np.maximum(length, 1.0))  # over progress + error
@@ -144,7 +143,7 @@ class AutoController(Controller):
         best_error = np.where(progress > 1e-3, np.minimum(error, self._best_noise * progress), error)
         above = 2.0 ** seen["regret"] - 1.0 > LOST * progress + ERRORS * np.sqrt(2.0) * best_error
         self._over = np.where(above & (risen | ~validated), self._over + 1, 0)
-        lost = self._lost | ((self._over >= PATIENCE) & (new | ~validated))
+        lost = self._lost | ((self._over >= PATIENCE) & decided)
         return error / np.maximum(progress, 1e-6), lost
 
     def _overfits(self, seen: dict[str, Array], gap: Array, new: Array) -> Array:
