@@ -1,9 +1,10 @@
 """`auto`: a peak rate from the first gradients, a schedule, and ways back; no file, no training.
 
 The first gradients set the scale: at the peak the whole model's update has a norm of `PEAK`, for Adam a rate of PEAK
-over the square root of the number of parameters. Where the base optimizer averages squared gradients, it is to forget
-them in 100 steps (beta2 0.99). With a known budget the rate rises over the first twentieth, holds, and falls linearly
-to 0; without, it begins at `ENDLESS` of the peak and falls with the power 3/4 of the time.
+over the square root of the number of parameters; in runs of more than `USUAL` steps less, as the root of their length.
+Where the base optimizer averages squared gradients, it is to forget them in 100 steps (beta2 0.99). With a known budget
+the rate rises over the first twentieth, holds, and falls linearly to 0; without, it begins at `ENDLESS` of the peak and
+falls with the power 3/4 of the time.
 
 The weights of the best control step are kept, by validation loss where there is one. Until the decay sets in, a run
 whose loss stands far above its best for two control steps returns to them, with a lower peak. A run that overfits, as
@@ -23,6 +24,7 @@ from optenv.control.controller import Controller, Interface
 Array = np.ndarray
 
 PEAK = 1.4  # norm of the whole model's update
+USUAL, LENGTH_POWER = 640, 0.5  # steps of a run up to which the peak holds, and the power with which it falls from there
 START = 0.25  # share of the peak that a run begins at
 WARMUP, DECAY = 0.05, 0.6  # shares of the budget
 LEAST = 1e-3  # share of the peak at which the decay ends
@@ -96,6 +98,8 @@ class AutoController(Controller):
         seen = {name: observation[:, 0, i].astype(float) for i, name in enumerate(FEATURES)}
         scale = observation[..., FEATURES.index("log_scale")].astype(float) * np.log(10.0)
         log_shape = np.log(self._shape(seen["progress"]))
+        if not self._count:
+            self._log_peak -= _longer_than_usual(seen["progress"], seen["horizon"])
         self._watch(seen, scale.mean(axis=1), log_shape)
         self._progress, self._count = seen["progress"], self._count + 1
         target = self._log_peak + log_shape
@@ -164,6 +168,11 @@ class AutoController(Controller):
 
     def regroup(self, sources: Array) -> None:
         """Go on: new groups start at the others' effective rate, see `ControlLoop.regroup`."""
+
+
+def _longer_than_usual(progress: Array, horizon: Array) -> Array:
+    """Return by how much a known budget lowers the log of the peak, [N]; 0 up to `USUAL` steps."""
+    return np.where(progress < 0.0, 0.0, LENGTH_POWER * np.log(np.maximum(10.0 ** (5.0 * horizon) / USUAL, 1.0)))
 
 
 def _warm(passed: Array | float) -> Array:
