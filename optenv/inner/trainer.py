@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from itertools import repeat
 
@@ -14,23 +12,21 @@ import torch
 from torch import Tensor
 
 from optenv.control.clipping import decayed_reference
-from optenv.control.knobs import KNOBS, RATE, rate_factor
 from optenv.control.signals import TRIAL_STEPS, Interval, loss_statistics, update_norm, update_ratio
 from optenv.control.sketch import SketchMemory
 from optenv.inner.compiled import Compiled
 from optenv.inner.layout import Layout
-from optenv.inner.optimizers import OPTIMIZERS, GroupHyper, Hyper, Rule, base_values
+from optenv.inner.optimizers import OPTIMIZERS, Rule, base_values
+from optenv.inner.processor import denormals_flushed, keep_freed_memory
 from optenv.inner.randomness import generator, minibatch_indices
 from optenv.inner.state import RunState
-from optenv.inner.step import InnerStep, StepSettings
+from optenv.inner.step import InnerStep
+from optenv.inner.step_settings import KnobSettings, Values
 from optenv.tasks.task import Batch, Task
 
 PROBE = 256
 GATHERED = 2**16  # numbers in minibatches drawn at once
-SMALLEST = sys.float_info.min  # half of it is a denormal
-MALLOC_THRESHOLD = 30 * 2**20
 Array = np.ndarray
-Values = dict[str, Array]
 
 
 class BatchedTrainer:
@@ -72,10 +68,11 @@ class BatchedTrainer:
         self._shared = data is task.draw(generator(0, 1))
         check_loss(task, params, data.train)
         self._compiled = compile
+        self._settings = KnobSettings(rule, base, self.layout, self.device, compiled=compile)
         self._steps = {alone: InnerStep(task, rule, self.layout, self.device, alone=alone) for alone in (False, True)}
         self._advance: dict[bool, Callable] = {k: Compiled(s) if compile else s for k, s in self._steps.items()}
         self._losses = {k: Compiled(s.losses) if compile else s.losses for k, s in self._steps.items()}
-        _keep_freed_memory()
+        keep_freed_memory()
 
     @property
     def num_groups(self) -> int:
@@ -126,7 +123,7 @@ class BatchedTrainer:
         if state.leaves is None and not self._compiled:
             state.leaves = self._steps[state.alone].leaves(state.params)
         advance = self._advance[state.alone]
-        batches, each = self._batches(state, num_steps), self._settings(state, rate, values, num_steps)
+        batches, each = self._batches(state, num_steps), self._settings.each(state, rate, values, num_steps)
         with denormals_flushed():
             for t, (batch, settings) in enumerate(zip(batches, each, strict=True)):
                 loss, sketch, state.clip_reference = advance(
@@ -201,11 +198,12 @@ class BatchedTrainer:
           [N, G], the same for every group.
         """
         trial = state.select(np.arange(len(state)))
-        _, gradient = self._steps[trial.alone].gradient(trial.params, next(self._batches(trial, 1)))
+        inner = self._steps[trial.alone]
+        _, gradient = inner.gradient(trial.params, next(self._batches(trial, 1)))
         moved = torch.zeros_like(trial.params)
-        for settings in self._settings(trial, rate, {}, TRIAL_STEPS):
+        for settings in self._settings.each(trial, rate, {}, TRIAL_STEPS):
             before = trial.params.clone()
-            self.rule.update(trial.params, gradient.clone(), trial.slots, settings.hyper)
+            inner.update(trial.params, gradient.clone(), trial.slots, settings)
             step = (trial.params - before).abs_()
             if norm:  # every step from where the weights are: not that of weight decay on where a large rate led
                 moved = step
@@ -240,48 +238,6 @@ class BatchedTrainer:
         # A shared data set may be a view of overlapping windows, which stacking would spell out.
         return (tensors[0][None] if self._shared else torch.stack(tensors)).to(self.device)
 
-    def _settings(self, state: RunState, rate: Array, values: Values, num_steps: int) -> Iterator[StepSettings]:
-        """Yield what the knobs set in each inner step."""
-        own = {**self.base, **self._moved(values)}
-        clip = self._tensor(values["clip"]) if "clip" in values and (values["clip"] < 1.0).any() else None
-        dampened = "dampen" in values and (self._compiled or values["dampen"].any())
-        momentum_kept = self._spread(1.0 - values["dampen"]) if dampened else None
-        taken = state.optimizer_step - state.passed_over
-        steps = np.maximum(taken[:, None] + np.arange(1.0, num_steps + 1)[:, None, None], 1.0)  # [k, N, 1]
-        corrections = {k: self._tensor(v).unbind() for k, v in self.rule.corrections(own, steps).items()}
-        factor = rate_factor(values)
-        for t in range(num_steps):
-            if t == 0 or rate.ndim == 2:
-                hyper = self._hyper({**own, "lr": (rate[t] if rate.ndim == 2 else rate)[:, None] * factor})
-            # A compiled step is one program, with the sketch or without.
-            sketched = t == num_steps - 1 or self._compiled
-            own_hyper = hyper | {name: self._spread_tensor(value[t]) for name, value in corrections.items()}
-            yield StepSettings(own_hyper, clip, momentum_kept, sketched)
-
-    def _hyper(self, values: GroupHyper) -> Hyper:
-        read = self.rule.coefficients(values)
-        return {name: self._spread(v) if isinstance(v, Array) else v for name, v in read.items()}
-
-    def _moved(self, values: Values) -> GroupHyper:
-        """Return the hyperparameters besides the rate that the knobs set; `Rule.target` says which each moves."""
-        moved: GroupHyper = {}
-        for knob, value in values.items():
-            name = None if KNOBS[knob].moves in ((), RATE) else self.rule.target(knob)
-            if name is not None:
-                moved[name] = KNOBS[knob].move(moved.get(name, self.base[name]), value)
-        return moved
-
-    def _tensor(self, value: Array) -> Tensor:
-        return torch.as_tensor(value, dtype=torch.float32, device=self.device)
-
-    def _spread(self, value: Array) -> Tensor:
-        """Make a number per run, [N, 1], or per group, [N, G], ready to meet the parameters, [N, P]."""
-        alike = not self._compiled and bool((value == value[:, :1]).all())  # to a program shapes are fixed
-        return self._spread_tensor(self._tensor(value[:, :1] if alike else value))
-
-    def _spread_tensor(self, value: Tensor) -> Tensor:
-        return value if value.shape[1] == 1 else self.layout.spread(value)
-
 
 def make_trainer(
     task: Task,
@@ -304,30 +260,6 @@ def make_trainer(
     """
     rule = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
     return BatchedTrainer(task, rule, base_values(rule, options), grouping=grouping, device=device, compile=compile)
-
-
-@contextmanager
-def denormals_flushed() -> Iterator[None]:
-    """Take numbers below 1e-38 as 0 inside, on this thread, and leave the processor's setting as it was.
-
-    The momentum of a unit that gets no gradient decays into them, and each costs the processor as much as a
-    hundred others.
-    """
-    already = SMALLEST * 0.5 == 0.0  # torch tells in no other way
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(already)
-
-
-def _keep_freed_memory() -> None:
-    """Teach glibc's allocator not to return blocks of up to 30 MB to the system at once.
-
-    It learns from the largest block it has seen freed, mallopt(3). Before, the temporaries of a step
-    can cost it as much in page faults as in arithmetic. Elsewhere this does nothing.
-    """
-    torch.empty(MALLOC_THRESHOLD, dtype=torch.uint8)
 
 
 def probe_stride(num_examples: int) -> int:

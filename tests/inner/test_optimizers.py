@@ -128,6 +128,27 @@ def test_equals_torch_with_hyperparameters_of_each_run_and_group(name, options):
     march(name, options, {"scale": np.ones((N, 2)), **knobs})
 
 
+@pytest.mark.parametrize("name", [name for name, rule in OPTIMIZERS.items() if rule.fused])
+def test_a_fused_kernel_equals_torch_with_hyperparameters_of_each_run_and_group(name, monkeypatch):
+    monkeypatch.setattr("optenv.inner.fused.WORTH", 0)
+    knobs = {"momentum": SHIFTS, "beta2": SHIFTS, "weight_decay": SHIFTS}
+    march(name, {"weight_decay": 0.1}, {"scale": np.array([[1.0, 0.1], [2.0, 2.0], [0.5, 3.0]]), **knobs})
+    march(name, {}, {"scale": np.ones((N, 2))})
+
+
+def test_a_fused_kernel_moves_a_run_by_the_same_bits_whatever_is_beside_it(monkeypatch):
+    monkeypatch.setattr("optenv.inner.fused.WORTH", 0)
+    trainer = BatchedTrainer(quadratic_task(), OPTIMIZERS["adamw"], base_values(OPTIMIZERS["adamw"], None))
+    states = [trainer.start(np.arange(N, dtype=np.uint64)) for _ in range(2)]
+    states[1].optimizer_step[1:] = 5
+    for state, others in zip(states, (1.0, 0.3), strict=True):
+        scale = np.ones((N, 2))
+        scale[1:, 0] = others
+        trainer.run(state, RATES, {"scale": scale}, 20)
+    assert torch.equal(states[0].params[0], states[1].params[0])
+    assert not torch.equal(states[0].params[1], states[1].params[1])
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_turned_knobs_that_stand_at_neutral_change_no_bit(name):
     rule = OPTIMIZERS[name]
