@@ -32,16 +32,16 @@ class FusedUpdate:
           values: its hyperparameters and `lr`, a number, [N, 1] or [N, G] each.
         """
         shape = len(params), len(layout.sizes)
-        columns = {name: np.broadcast_to(value, shape) for name, value in values.items()}
-        alike = np.logical_and.reduce([(c == c[:, :1]).all(axis=1) for c in columns.values()])  # [N]
+        same = {name: value for name, value in values.items() if isinstance(value, float)}
+        own = {name: np.broadcast_to(value, shape) for name, value in values.items() if name not in same}
+        alike = np.logical_and.reduce([(value == value[:, :1]).all(axis=1) for value in own.values()])  # [N]
         self._kernel, self._sizes, self._alike = getattr(torch, rule.fused), layout.sizes, alike.tolist()
         called = np.arange(shape[1]) < np.where(alike, 1, shape[1])[:, None]  # [N, G]
-        hyper = zip(*(column[called].tolist() for column in columns.values()), strict=True)
+        hyper = zip(*(value[called].tolist() for value in own.values()), strict=True)
         parts = [self._parts(t) for t in (params, *(slots[name] for name in rule.slots))]
-        runs = np.nonzero(called)[0].tolist()
         self._calls = [
-            (run, [[part] for part in own], dict(zip(columns, row, strict=True)))
-            for run, row, *own in zip(runs, hyper, *parts, strict=True)
+            (run, [[tensor] for tensor in tensors], same | dict(zip(own, row, strict=True)))
+            for run, row, *tensors in zip(np.nonzero(called)[0].tolist(), hyper, *parts, strict=True)
         ]
 
     @staticmethod

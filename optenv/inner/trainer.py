@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from itertools import repeat
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from optenv.control.clipping import decayed_reference
+from optenv.control.numpy_sketch import to_products
 from optenv.control.signals import TRIAL_STEPS, Interval, loss_statistics, update_norm, update_ratio
 from optenv.control.sketch import SketchMemory
 from optenv.inner.compiled import Compiled
 from optenv.inner.layout import Layout
+from optenv.inner.minibatches import minibatches, upcoming
 from optenv.inner.optimizers import OPTIMIZERS, Rule, base_values
 from optenv.inner.processor import denormals_flushed, keep_freed_memory
-from optenv.inner.randomness import generator, minibatch_indices
+from optenv.inner.randomness import generator
 from optenv.inner.state import RunState
 from optenv.inner.step import InnerStep
 from optenv.inner.step_settings import KnobSettings, Values
 from optenv.tasks.task import Batch, Task
 
 PROBE = 256
-GATHERED = 2**16  # numbers in minibatches drawn at once
 Array = np.ndarray
 
 
@@ -72,6 +71,7 @@ class BatchedTrainer:
         self._steps = {alone: InnerStep(task, rule, self.layout, self.device, alone=alone) for alone in (False, True)}
         self._advance: dict[bool, Callable] = {k: Compiled(s) if compile else s for k, s in self._steps.items()}
         self._losses = {k: Compiled(s.losses) if compile else s.losses for k, s in self._steps.items()}
+        self._close: Callable = Compiled(self._closing) if compile else self._closing
         keep_freed_memory()
 
     @property
@@ -123,7 +123,10 @@ class BatchedTrainer:
         if state.leaves is None and not self._compiled:
             state.leaves = self._steps[state.alone].leaves(state.params)
         advance = self._advance[state.alone]
-        batches, each = self._batches(state, num_steps), self._settings.each(state, rate, values, num_steps)
+        batches, each = (
+            upcoming(state, self.task.batch_size, num_steps),
+            self._settings.each(state, rate, values, num_steps),
+        )
         with denormals_flushed():
             for t, (batch, settings) in enumerate(zip(batches, each, strict=True)):
                 loss, sketch, state.clip_reference = advance(
@@ -144,7 +147,9 @@ class BatchedTrainer:
         mean, noise = loss_statistics(history[1:], history[0])
         if len(passing) and num_steps > 1:
             mean[passing], noise[passing] = loss_statistics(history[2:, passing], history[0, passing])
-        return Interval(num_steps, mean, noise, state.memory.advance(sketch, self._sketch(state.params)))
+        sums, *memory = self._close(*state.memory.tensors(), sketch, state.params)
+        state.memory = SketchMemory(*memory)
+        return Interval(num_steps, mean, noise, to_products(sums.double().cpu().numpy()))
 
     def evaluate(self, state: RunState, split: str = "valid", runs: Array | None = None) -> Array:
         """Return losses on a split of the data.
@@ -199,7 +204,7 @@ class BatchedTrainer:
         """
         trial = state.select(np.arange(len(state)))
         inner = self._steps[trial.alone]
-        _, gradient = inner.gradient(trial.params, next(self._batches(trial, 1)))
+        _, gradient = inner.gradient(trial.params, next(minibatches(trial, self.task.batch_size)))
         moved = torch.zeros_like(trial.params)
         for settings in self._settings.each(trial, rate, {}, TRIAL_STEPS):
             before = trial.params.clone()
@@ -217,22 +222,13 @@ class BatchedTrainer:
             return update_norm(sketched, moving, mask, sizes, self.rule.name)
         return update_ratio(sketched, weights, mask, sizes)
 
+    def _closing(self, directions: Tensor, weights: Tensor, gradient: Tensor, params: Tensor) -> tuple[Tensor, ...]:
+        """Return `SketchMemory.sums` at the end of a control step, and the tensors of the memory after it."""
+        memory = SketchMemory(directions, weights)
+        return memory.sums(gradient, self._sketch(params)), *memory.tensors()
+
     def _sketch(self, flat: Tensor) -> Tensor:
         return self._steps[False].sketch(flat)
-
-    def _batches(self, state: RunState, num_steps: int) -> Iterator[Batch]:
-        """Yield the minibatches of the next inner steps, as `InnerStep` takes them."""
-        examples = state.train[0].shape[1] if state.train else 1
-        index = minibatch_indices(state.seed, state.step, num_steps, self.task.batch_size, examples)
-        if not state.shared:
-            index += np.arange(len(state))[None, :, None] * examples
-        runs = index.shape[2:] if state.alone else index.shape[1:]
-        flat = [t.flatten(0, 1) for t in state.train]
-        size = sum(math.prod(t.shape[1:]) for t in flat) * math.prod(runs)
-        # As many steps' at once as do not push the runs themselves out of the processor's cache.
-        for part in torch.from_numpy(index).to(self.device).split(max(1, GATHERED // max(1, size))):
-            gathered = [t.index_select(0, part.flatten()).view(-1, *runs, *t.shape[1:]).unbind() for t in flat]
-            yield from zip(*gathered, strict=True) if flat else repeat((), len(part))
 
     def _stack(self, tensors: tuple[Tensor, ...]) -> Tensor:
         # A shared data set may be a view of overlapping windows, which stacking would spell out.

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from optenv.inner.minibatches import minibatches
 from optenv.inner.optimizers import OPTIMIZERS, base_values
 from optenv.inner.trainer import BatchedTrainer
 from optenv.tasks import Data, from_functions
@@ -99,7 +100,7 @@ def march(name, options, values, steps=12):
     state = trainer.start(np.arange(N, dtype=np.uint64))
     optimizers = references(rule, trainer.base, state.params, values)
     for step in range(steps):
-        (batch,) = next(trainer._batches(state, 1))
+        (batch,) = next(minibatches(state, trainer.task.batch_size))
         trainer.run(state, RATES, values, 1)
         for n, optimizer in enumerate(optimizers):
             a, b = (group["params"][0] for group in optimizer.param_groups)
