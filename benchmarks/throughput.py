@@ -145,15 +145,19 @@ def alone(names: Iterable[str], rounds: int) -> Rows:
 
 
 def architectures(names: Iterable[str], num_runs: int, rounds: int) -> Rows:
-    """Compare stacked steps of several runs with the loop that trains one."""
+    """Compare stacked steps of several runs, eager and compiled, with the loop that trains one."""
     rows: Rows = []
     for name in names:
         task = tasks.get(name)
-        speeds = take_turns({"loop": task_loop(task, 50), "stacked": stacked_loop(task, num_runs, 10)}, rounds)
+        cases = {
+            "loop": task_loop(task, 50),
+            "stacked": stacked_loop(task, num_runs, 10),
+            "compiled": stacked_loop(task, num_runs, 10, compiled=True),
+        }
+        speeds = take_turns(cases, rounds)
         steps = {f"{case} steps/s": round(median(speeds[case])) for case in speeds}
-        rows.append(
-            {"task": name, "runs": num_runs, **steps, "stacked / loop": round(ratio(speeds, "stacked", "loop"), 2)}
-        )
+        ratios = {f"{case} / loop": round(ratio(speeds, case, "loop"), 2) for case in ("stacked", "compiled")}
+        rows.append({"task": name, "runs": num_runs, **steps, **ratios})
     return rows
 
 
