@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 import torch
 from history import record
-from throughput import EPISODE, LARGE, SMALL, STEPS_PER_ACTION, Model, Rows, make_data, make_task, markdown
+from throughput import Rows, markdown
 from torch import nn
 from torch.nn import functional as F
+from training_loops import EPISODE, LARGE, SMALL, STEPS_PER_ACTION, Model, make_data, make_task
 
 import agents
 import optenv

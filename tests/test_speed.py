@@ -4,8 +4,8 @@ import cuda_device
 import history
 import numpy as np
 import pytest
-import throughput
 import torch
+import training_loops
 
 from optenv import tasks
 from optenv.env import OptControlVectorEnv
@@ -33,9 +33,10 @@ def test_an_environment_of_one_run_trains_it_alone_and_one_of_two_does_not():
 
 
 def test_the_cases_of_the_benchmark_take_the_steps_they_count():
-    assert throughput.made("digits_mlp")() == throughput.EPISODE
-    assert throughput.task_loop(tasks.get("digits_mlp"), 3)() == 3
-    assert throughput.stacked_loop(tasks.get("digits_mlp"), 2, 3)() == 6
+    assert training_loops.made("digits_mlp")() == training_loops.EPISODE
+    assert training_loops.task_loop(tasks.get("digits_mlp"), 3)() == 3
+    for task in ("digits_mlp", "synthetic_classification:1"):  # by the fused kernel and by the rule
+        assert training_loops.stacked_loop(tasks.get(task), 2, 3)() == 6
 
 
 def test_ratios_are_recorded_once_a_release(tmp_path):

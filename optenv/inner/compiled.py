@@ -12,9 +12,9 @@ from torch import Tensor
 class Compiled:
     """A function of tensors, nested in tuples and dicts, that is compiled when first called with new shapes.
 
-    The function is traced to the plain operations it comes down to, and these go to `torch.compile`,
-    which by itself does not see through `torch.autograd.grad`. Whatever is not a tensor becomes part
-    of the program.
+    The function is traced to the plain operations it comes down to, and these go to the compiler behind
+    `torch.compile`, which by itself does not see through `torch.autograd.grad`, and in every call looks for what
+    might have changed. Whatever is not a tensor becomes part of the program.
     """
 
     def __init__(self, function: Callable[..., Any]):
@@ -26,7 +26,7 @@ class Compiled:
         """Return what `function` does."""
         leaves = _leaves(arguments)
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        key = tuple([leaf.shape if isinstance(leaf, Tensor) else leaf for leaf in leaves])
+        key = tuple([(leaf.shape, leaf.stride()) if isinstance(leaf, Tensor) else leaf for leaf in leaves])
         if key not in self._programs:
             self._programs[key] = self._compile(arguments, tensors)
         with torch.no_grad():
@@ -36,15 +36,18 @@ class Compiled:
         """Copy and pickle without the programs, which are compiled anew."""
         return Compiled, (self._function,)
 
-    def _compile(self, arguments: tuple, tensors: list[Tensor]) -> Callable[..., Any]:
-        # Imported here since it takes a second.
+    def _compile(self, arguments: tuple, tensors: list[Any]) -> Callable[..., Any]:
+        # Imported here since they take seconds.
+        from torch._inductor import compile as compiled
         from torch.fx.experimental.proxy_tensor import make_fx
 
         def flat(*given: Tensor) -> Any:
             return self._function(*_refilled(arguments, iter(given)))
 
         # Tracing calls the function for real, hence the copies.
-        return torch.compile(make_fx(flat)(*(tensor.clone() for tensor in tensors)).forward, dynamic=False)
+        traced = make_fx(flat)(*(tensor.clone() for tensor in tensors))
+        with torch.no_grad():
+            return compiled(traced, tensors)
 
 
 def _leaves(value: Any) -> list[Any]:

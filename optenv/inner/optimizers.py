@@ -62,6 +62,7 @@ class Rule:
       momentum_slot: the slot that carries momentum on, if any.
       aliases: what it calls hyperparameters that `Knob.moves` names otherwise.
       torch_name: of the same optimizer in `torch.optim`; "" where that has none.
+      fused: of torch's kernel for the whole of `update`, called as `torch._fused_adamw_` is; "" where there is none.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Rule:
     corrections: Callable[[GroupHyper, Array], dict[str, Array]] = _none
     aliases: dict[str, str] = field(default_factory=dict)
     torch_name: str = ""
+    fused: str = ""
 
     @property
     def hyperparameters(self) -> list[str]:
@@ -171,9 +173,11 @@ OPTIMIZERS = by_name(
         Rule("sgd", ("momentum_buffer",), {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0}, _sgd,
              "momentum_buffer", torch_name="SGD"),
         Rule("adam", ("exp_avg", "exp_avg_sq"), {**_BETAS, "eps": 1e-8, "weight_decay": 0.0}, _adam,
-             "exp_avg", corrections=_adam_corrections, aliases=_SQUARES, torch_name="Adam"),
+             "exp_avg", corrections=_adam_corrections, aliases=_SQUARES, torch_name="Adam",
+             fused="_fused_adam_"),
         Rule("adamw", ("exp_avg", "exp_avg_sq"), {**_BETAS, "eps": 1e-8, "weight_decay": 1e-2}, _adamw,
-             "exp_avg", _decoupled, _adam_corrections, aliases=_SQUARES, torch_name="AdamW"),
+             "exp_avg", _decoupled, _adam_corrections, aliases=_SQUARES, torch_name="AdamW",
+             fused="_fused_adamw_"),
         Rule("rmsprop", ("square_avg",), {"alpha": 0.99, "eps": 1e-8, "weight_decay": 0.0}, _rmsprop,
              aliases={"beta2": "alpha", "second_moment": "alpha"}, torch_name="RMSprop"),
         Rule("adagrad", ("sum",), {"eps": 1e-10, "weight_decay": 0.0}, _adagrad, torch_name="Adagrad"),

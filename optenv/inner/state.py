@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,7 @@ class RunState:
       alone: whether it is, for good, the state of one run, which is then trained without the axis of runs.
       leaves: `InnerStep.leaves` of `params`, once they were asked for: making them anew in every step takes longer
         than a small model's update.
+      upcoming: minibatches drawn ahead, and the `step` that they begin at.
     """
 
     params: Tensor
@@ -49,10 +50,11 @@ class RunState:
     memory: SketchMemory
     alone: bool = False
     leaves: dict[str, Tensor] | None = field(default=None, init=False, repr=False)
+    upcoming: tuple[np.ndarray, Iterator[tuple[Tensor, ...]]] | None = field(default=None, init=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copy and pickle without the leaves, which would no longer be views of the parameters."""
-        return {**vars(self), "leaves": None}
+        """Copy and pickle without the leaves, which would no longer be views of the parameters, and the iterator."""
+        return {**vars(self), "leaves": None, "upcoming": None}
 
     def __len__(self) -> int:
         """Return the number of runs."""
@@ -67,6 +69,7 @@ class RunState:
         """Replace the runs at the indices `rows` by those of `fresh`, in place."""
         for mine, new in zip(self._parts(), fresh._parts(), strict=True):
             mine[rows] = new
+        self.upcoming = None
 
     def _parts(self) -> list[Any]:
         own = () if self.shared else (*self.train, *self.valid)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,24 +10,9 @@ from torch._utils import _flatten_dense_tensors
 
 from optenv.control.clipping import clip_factor
 from optenv.inner.layout import Layout
-from optenv.inner.optimizers import Hyper, Rule, Slots
+from optenv.inner.optimizers import Rule, Slots
+from optenv.inner.step_settings import StepSettings
 from optenv.tasks.task import Batch, Params, Task
-
-
-class StepSettings(NamedTuple):
-    """What the knobs set for one inner step.
-
-    Attributes:
-      hyper: hyperparameters of the base optimizer, see `Rule.update`.
-      clip: gradient-norm threshold over its reference, [N, G]; None never clips, nor does 1 or more.
-      momentum_kept: share of the momentum that is kept after the step, [N, P]; None keeps all.
-      sketched: whether the sketch of the gradient is asked for.
-    """
-
-    hyper: Hyper
-    clip: Tensor | None = None
-    momentum_kept: Tensor | None = None
-    sketched: bool = True
 
 
 class InnerStep:
@@ -82,10 +66,17 @@ class InnerStep:
         if settings.clip is not None and sketch is not None:
             factor, reference = clip_factor(torch.linalg.vector_norm(sketch, dim=-1), settings.clip, reference)
             self.layout.scale_(gradient, factor)
-        self.rule.update(params, gradient, slots, settings.hyper)
+        self.update(params, gradient, slots, settings)
         if settings.momentum_kept is not None and self.rule.momentum_slot is not None:
             slots[self.rule.momentum_slot].mul_(settings.momentum_kept)
         return loss, sketch, reference
+
+    def update(self, params: Tensor, gradient: Tensor, slots: Slots, settings: StepSettings) -> None:
+        """Take the base optimizer's step along a gradient, [N, P], which may be overwritten."""
+        if settings.update is not None:
+            settings.update(gradient)
+        else:
+            self.rule.update(params, gradient, slots, settings.hyper)
 
     def losses(self, params: Tensor, data: Batch, leaves: Params | None = None) -> Tensor:
         """Return every run's loss, [N], on its own data, [N, M, ...] each; `leaves` as in a step."""

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import math
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
-from itertools import repeat
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from optenv.control.clipping import decayed_reference
-from optenv.control.knobs import KNOBS, RATE, rate_factor
+from optenv.control.numpy_sketch import to_products
 from optenv.control.signals import TRIAL_STEPS, Interval, loss_statistics, update_norm, update_ratio
 from optenv.control.sketch import SketchMemory
 from optenv.inner.compiled import Compiled
 from optenv.inner.layout import Layout
-from optenv.inner.optimizers import OPTIMIZERS, GroupHyper, Hyper, Rule, base_values
-from optenv.inner.randomness import generator, minibatch_indices
+from optenv.inner.minibatches import minibatches, upcoming
+from optenv.inner.optimizers import OPTIMIZERS, Rule, base_values
+from optenv.inner.processor import denormals_flushed, keep_freed_memory
+from optenv.inner.randomness import generator
 from optenv.inner.state import RunState
-from optenv.inner.step import InnerStep, StepSettings
+from optenv.inner.step import InnerStep
+from optenv.inner.step_settings import KnobSettings, Values
 from optenv.tasks.task import Batch, Task
 
 PROBE = 256
-GATHERED = 2**16  # numbers in minibatches drawn at once
-SMALLEST = sys.float_info.min  # half of it is a denormal
-MALLOC_THRESHOLD = 30 * 2**20
 Array = np.ndarray
-Values = dict[str, Array]
 
 
 class BatchedTrainer:
@@ -72,10 +67,12 @@ class BatchedTrainer:
         self._shared = data is task.draw(generator(0, 1))
         check_loss(task, params, data.train)
         self._compiled = compile
+        self._settings = KnobSettings(rule, base, self.layout, self.device, compiled=compile)
         self._steps = {alone: InnerStep(task, rule, self.layout, self.device, alone=alone) for alone in (False, True)}
         self._advance: dict[bool, Callable] = {k: Compiled(s) if compile else s for k, s in self._steps.items()}
         self._losses = {k: Compiled(s.losses) if compile else s.losses for k, s in self._steps.items()}
-        _keep_freed_memory()
+        self._close: Callable = Compiled(self._closing) if compile else self._closing
+        keep_freed_memory()
 
     @property
     def num_groups(self) -> int:
@@ -126,7 +123,10 @@ class BatchedTrainer:
         if state.leaves is None and not self._compiled:
             state.leaves = self._steps[state.alone].leaves(state.params)
         advance = self._advance[state.alone]
-        batches, each = self._batches(state, num_steps), self._settings(state, rate, values, num_steps)
+        batches, each = (
+            upcoming(state, self.task.batch_size, num_steps),
+            self._settings.each(state, rate, values, num_steps),
+        )
         with denormals_flushed():
             for t, (batch, settings) in enumerate(zip(batches, each, strict=True)):
                 loss, sketch, state.clip_reference = advance(
@@ -147,7 +147,9 @@ class BatchedTrainer:
         mean, noise = loss_statistics(history[1:], history[0])
         if len(passing) and num_steps > 1:
             mean[passing], noise[passing] = loss_statistics(history[2:, passing], history[0, passing])
-        return Interval(num_steps, mean, noise, state.memory.advance(sketch, self._sketch(state.params)))
+        sums, *memory = self._close(*state.memory.tensors(), sketch, state.params)
+        state.memory = SketchMemory(*memory)
+        return Interval(num_steps, mean, noise, to_products(sums.double().cpu().numpy()))
 
     def evaluate(self, state: RunState, split: str = "valid", runs: Array | None = None) -> Array:
         """Return losses on a split of the data.
@@ -201,11 +203,12 @@ class BatchedTrainer:
           [N, G], the same for every group.
         """
         trial = state.select(np.arange(len(state)))
-        _, gradient = self._steps[trial.alone].gradient(trial.params, next(self._batches(trial, 1)))
+        inner = self._steps[trial.alone]
+        _, gradient = inner.gradient(trial.params, next(minibatches(trial, self.task.batch_size)))
         moved = torch.zeros_like(trial.params)
-        for settings in self._settings(trial, rate, {}, TRIAL_STEPS):
+        for settings in self._settings.each(trial, rate, {}, TRIAL_STEPS):
             before = trial.params.clone()
-            self.rule.update(trial.params, gradient.clone(), trial.slots, settings.hyper)
+            inner.update(trial.params, gradient.clone(), trial.slots, settings)
             step = (trial.params - before).abs_()
             if norm:  # every step from where the weights are: not that of weight decay on where a large rate led
                 moved = step
@@ -219,68 +222,17 @@ class BatchedTrainer:
             return update_norm(sketched, moving, mask, sizes, self.rule.name)
         return update_ratio(sketched, weights, mask, sizes)
 
+    def _closing(self, directions: Tensor, weights: Tensor, gradient: Tensor, params: Tensor) -> tuple[Tensor, ...]:
+        """Return `SketchMemory.sums` at the end of a control step, and the tensors of the memory after it."""
+        memory = SketchMemory(directions, weights)
+        return memory.sums(gradient, self._sketch(params)), *memory.tensors()
+
     def _sketch(self, flat: Tensor) -> Tensor:
         return self._steps[False].sketch(flat)
-
-    def _batches(self, state: RunState, num_steps: int) -> Iterator[Batch]:
-        """Yield the minibatches of the next inner steps, as `InnerStep` takes them."""
-        examples = state.train[0].shape[1] if state.train else 1
-        index = minibatch_indices(state.seed, state.step, num_steps, self.task.batch_size, examples)
-        if not state.shared:
-            index += np.arange(len(state))[None, :, None] * examples
-        runs = index.shape[2:] if state.alone else index.shape[1:]
-        flat = [t.flatten(0, 1) for t in state.train]
-        size = sum(math.prod(t.shape[1:]) for t in flat) * math.prod(runs)
-        # As many steps' at once as do not push the runs themselves out of the processor's cache.
-        for part in torch.from_numpy(index).to(self.device).split(max(1, GATHERED // max(1, size))):
-            gathered = [t.index_select(0, part.flatten()).view(-1, *runs, *t.shape[1:]).unbind() for t in flat]
-            yield from zip(*gathered, strict=True) if flat else repeat((), len(part))
 
     def _stack(self, tensors: tuple[Tensor, ...]) -> Tensor:
         # A shared data set may be a view of overlapping windows, which stacking would spell out.
         return (tensors[0][None] if self._shared else torch.stack(tensors)).to(self.device)
-
-    def _settings(self, state: RunState, rate: Array, values: Values, num_steps: int) -> Iterator[StepSettings]:
-        """Yield what the knobs set in each inner step."""
-        own = {**self.base, **self._moved(values)}
-        clip = self._tensor(values["clip"]) if "clip" in values and (values["clip"] < 1.0).any() else None
-        dampened = "dampen" in values and (self._compiled or values["dampen"].any())
-        momentum_kept = self._spread(1.0 - values["dampen"]) if dampened else None
-        taken = state.optimizer_step - state.passed_over
-        steps = np.maximum(taken[:, None] + np.arange(1.0, num_steps + 1)[:, None, None], 1.0)  # [k, N, 1]
-        corrections = {k: self._tensor(v).unbind() for k, v in self.rule.corrections(own, steps).items()}
-        factor = rate_factor(values)
-        for t in range(num_steps):
-            if t == 0 or rate.ndim == 2:
-                hyper = self._hyper({**own, "lr": (rate[t] if rate.ndim == 2 else rate)[:, None] * factor})
-            # A compiled step is one program, with the sketch or without.
-            sketched = t == num_steps - 1 or self._compiled
-            own_hyper = hyper | {name: self._spread_tensor(value[t]) for name, value in corrections.items()}
-            yield StepSettings(own_hyper, clip, momentum_kept, sketched)
-
-    def _hyper(self, values: GroupHyper) -> Hyper:
-        read = self.rule.coefficients(values)
-        return {name: self._spread(v) if isinstance(v, Array) else v for name, v in read.items()}
-
-    def _moved(self, values: Values) -> GroupHyper:
-        """Return the hyperparameters besides the rate that the knobs set; `Rule.target` says which each moves."""
-        moved: GroupHyper = {}
-        for knob, value in values.items():
-            name = None if KNOBS[knob].moves in ((), RATE) else self.rule.target(knob)
-            if name is not None:
-                moved[name] = KNOBS[knob].move(moved.get(name, self.base[name]), value)
-        return moved
-
-    def _tensor(self, value: Array) -> Tensor:
-        return torch.as_tensor(value, dtype=torch.float32, device=self.device)
-
-    def _spread(self, value: Array) -> Tensor:
-        """Make a number per run, [N, 1], or per group, [N, G], ready to meet the parameters, [N, P]."""
-        alike = not self._compiled and bool((value == value[:, :1]).all())  # to a program shapes are fixed
-        return self._spread_tensor(self._tensor(value[:, :1] if alike else value))
-
-    def _spread_tensor(self, value: Tensor) -> Tensor:
-        return value if value.shape[1] == 1 else self.layout.spread(value)
 
 
 def make_trainer(
@@ -304,30 +256,6 @@ def make_trainer(
     """
     rule = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
     return BatchedTrainer(task, rule, base_values(rule, options), grouping=grouping, device=device, compile=compile)
-
-
-@contextmanager
-def denormals_flushed() -> Iterator[None]:
-    """Take numbers below 1e-38 as 0 inside, on this thread, and leave the processor's setting as it was.
-
-    The momentum of a unit that gets no gradient decays into them, and each costs the processor as much as a
-    hundred others.
-    """
-    already = SMALLEST * 0.5 == 0.0  # torch tells in no other way
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(already)
-
-
-def _keep_freed_memory() -> None:
-    """Teach glibc's allocator not to return blocks of up to 30 MB to the system at once.
-
-    It learns from the largest block it has seen freed, mallopt(3). Before, the temporaries of a step
-    can cost it as much in page faults as in arithmetic. Elsewhere this does nothing.
-    """
-    torch.empty(MALLOC_THRESHOLD, dtype=torch.uint8)
 
 
 def probe_stride(num_examples: int) -> int:

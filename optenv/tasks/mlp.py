@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from optenv.tasks.layers import batch_norm, init_linear, init_norm, layer_norm, linear
 from optenv.tasks.task import Batch, Data, Params, Task
 
+# What comes from the layer before is theirs to overwrite.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu,
+    "relu": torch.relu_,
     "tanh": lambda x: x.tanh(),
     "gelu": F.gelu,
     "silu": F.silu,

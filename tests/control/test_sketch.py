@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optenv.control.numpy_sketch import MAX_COORDINATES, MIN_COORDINATES, coordinates_per_group
+from optenv.control.numpy_sketch import MAX_COORDINATES, MIN_COORDINATES, coordinates_per_group, to_products
 from optenv.control.signals import Products
 from optenv.control.sketch import SketchMemory, sketch_index
 
@@ -32,9 +32,9 @@ def products(unit: float) -> Products:
     weights = torch.randn(3, 2, 3, 5, generator=torch.Generator().manual_seed(0))
     gradient = torch.randn(3, 2, 3, 5, generator=torch.Generator().manual_seed(1)) * unit
     memory = SketchMemory.start(weights[0])
-    first = memory.advance(gradient[1], weights[1])
+    first = to_products(memory.sums(gradient[1], weights[1]).double().numpy())
     assert np.isnan(first.g_g_last).all() and np.isnan(first.dd_last).all() and np.isfinite(first.g_d).all()
-    return memory.advance(gradient[2], weights[2])
+    return to_products(memory.sums(gradient[2], weights[2]).double().numpy())
 
 
 # Squares of the outer two are no float32 numbers.

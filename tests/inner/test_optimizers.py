@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from optenv.inner.minibatches import minibatches
 from optenv.inner.optimizers import OPTIMIZERS, base_values
 from optenv.inner.trainer import BatchedTrainer
 from optenv.tasks import Data, from_functions
@@ -99,7 +100,7 @@ def march(name, options, values, steps=12):
     state = trainer.start(np.arange(N, dtype=np.uint64))
     optimizers = references(rule, trainer.base, state.params, values)
     for step in range(steps):
-        (batch,) = next(trainer._batches(state, 1))
+        (batch,) = next(minibatches(state, trainer.task.batch_size))
         trainer.run(state, RATES, values, 1)
         for n, optimizer in enumerate(optimizers):
             a, b = (group["params"][0] for group in optimizer.param_groups)
@@ -126,6 +127,27 @@ def test_equals_torch_with_hyperparameters_of_each_run_and_group(name, options):
     targets = {knob: rule.target(knob) for knob in ("momentum", "beta2", "weight_decay")}
     knobs = {knob: SHIFTS for knob, target in targets.items() if target and base[target] > 0.0}
     march(name, options, {"scale": np.ones((N, 2)), **knobs})
+
+
+@pytest.mark.parametrize("name", [name for name, rule in OPTIMIZERS.items() if rule.fused])
+def test_a_fused_kernel_equals_torch_with_hyperparameters_of_each_run_and_group(name, monkeypatch):
+    monkeypatch.setattr("optenv.inner.fused.WORTH", 0)
+    knobs = {"momentum": SHIFTS, "beta2": SHIFTS, "weight_decay": SHIFTS}
+    march(name, {"weight_decay": 0.1}, {"scale": np.array([[1.0, 0.1], [2.0, 2.0], [0.5, 3.0]]), **knobs})
+    march(name, {}, {"scale": np.ones((N, 2))})
+
+
+def test_a_fused_kernel_moves_a_run_by_the_same_bits_whatever_is_beside_it(monkeypatch):
+    monkeypatch.setattr("optenv.inner.fused.WORTH", 0)
+    trainer = BatchedTrainer(quadratic_task(), OPTIMIZERS["adamw"], base_values(OPTIMIZERS["adamw"], None))
+    states = [trainer.start(np.arange(N, dtype=np.uint64)) for _ in range(2)]
+    states[1].optimizer_step[1:] = 5
+    for state, others in zip(states, (1.0, 0.3), strict=True):
+        scale = np.ones((N, 2))
+        scale[1:, 0] = others
+        trainer.run(state, RATES, {"scale": scale}, 20)
+    assert torch.equal(states[0].params[0], states[1].params[0])
+    assert not torch.equal(states[0].params[1], states[1].params[1])
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -9,8 +9,8 @@ import torch
 from optenv import tasks
 from optenv.inner.architecture_batches import ArchitectureBatches
 from optenv.inner.optimizers import OPTIMIZERS
+from optenv.inner.processor import denormals_flushed
 from optenv.inner.randomness import generator
-from optenv.inner.trainer import denormals_flushed
 from optenv.inner.trainer import make_trainer as make_one
 
 KNOBS = ("scale", "clip", "dampen")
