@@ -158,7 +158,8 @@ class ControlledSteps:
                 self._clip_gradients()
             taken = self._take(loss)
         finally:
-            self._gradients.restore()
+            if self._clipped:
+                self._gradients.restore()
             self._knobs.restore()
         if taken and self._dampens:
             dampen_momentum(self.base, values["dampen"])

@@ -112,7 +112,7 @@ class ControlledRun:
         if self.paused or not controlled:
             self._take.needs.step(self.base, loss)
             state.interrupted = True
-        elif not self._can_begin(loss):
+        elif state.steps is None and not self._can_begin(loss):
             self._take(loss)
             state.interrupted = True
         else:
@@ -129,13 +129,8 @@ class ControlledRun:
             if last:
                 self.settle()  # no decision follows that would ask for the last control step, but a reward does
         state.step_count += 1
-        if controlled and not self.paused and state.steps is not None:
-            self.look()
-
-    def look(self) -> None:
-        """Look at the validation loss after a step that ended a control step or the budget."""
-        final = self.state.step_count == self.total_steps
-        if self.state.since_decision == 0 or final:
+        final = state.step_count == self.total_steps
+        if (final or state.since_decision == 0) and controlled and not self.paused and state.steps is not None:
             self.validation.end_control_step(self.collective, final=final)
 
     def hold_step(self, loss: Tensor | float) -> None:
@@ -218,7 +213,7 @@ class ControlledRun:
 
     def _can_begin(self, loss: Any) -> bool:
         """Say whether there are a rate and a gradient to measure the first scale by, where that is needed."""
-        if self.state.steps is not None or not self._free:
+        if not self._free:
             return True
         if self.collective is not None or not self._base_rates.known():
             return self._base_rates.known()  # all ranks begin at the same step
