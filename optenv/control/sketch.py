@@ -36,7 +36,7 @@ def sketch_index(sizes: list[int]) -> tuple[Tensor, Tensor]:
 
 def _unit(sketch: Tensor) -> tuple[Tensor, Tensor]:
     """Divide each group's sketch, [..., S], by its largest entry, [...]: squares of small float32 would underflow."""
-    size = torch.linalg.vector_norm(sketch, torch.inf, dim=-1).clamp(min=torch.finfo(sketch.dtype).tiny)
+    size = sketch.abs().amax(dim=-1).clamp_(min=torch.finfo(sketch.dtype).tiny)  # many times as fast as a norm
     return sketch / size[..., None], size  # what is not finite stays so, or turns into NaN
 
 

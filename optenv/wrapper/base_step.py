@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from optenv.wrapper.bare_step import step_of
 from optenv.wrapper.base_needs import BaseNeeds
 
 LARGE = 2**15  # numbers in a gradient from which a sum of it is the faster look
@@ -53,7 +54,7 @@ class BaseStep:
             self.skipped += 1
             return False
         elif self.needs.loss is None:
-            self._base.step()
+            step_of(self._base)()
         else:
             self.needs.step(self._base, loss)
         return True

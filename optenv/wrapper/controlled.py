@@ -285,8 +285,9 @@ class ControlledOptimizer(DelegatingOptimizer):
         Args:
           set_to_none: as of `torch.optim.Optimizer.zero_grad`.
         """
-        self._observed = None
-        super().zero_grad(set_to_none)
+        if self._observed is not None:
+            self._observed = None
+        self.base.zero_grad(set_to_none)
 
     def step(self, closure: Callable[[], Any] | None = None, *, loss: Tensor | float | None = None) -> Any:
         """Take one step.
@@ -313,19 +314,19 @@ class ControlledOptimizer(DelegatingOptimizer):
             loss = returned if returned is not None else self._observed
         if loss is None and closure is None and self._makes_state():
             return self.base.step()
-        state = self._run.state
+        run = self._run
         if self._observed is not None:
             self._observed = None
         if self._distributed is None:  # not before the first step: until then the process group may be set up
-            self._distributed = distributed(self._run, self._process_group)
+            self._distributed = distributed(run, self._process_group)
             self._warn_without_budget()
-        alone = self._distributed is self._run  # else all ranks have to hear of it
-        if loss is None and closure is None and alone and self._run.needs_first_loss:
+        alone = self._distributed is run  # else all ranks have to hear of it
+        if loss is None and closure is None and alone and run.needs_first_loss:
             raise ValueError("step: expected loss=..., or a closure that returns it; received neither")
         self._distributed.step(loss)
-        if state.step_count - 1 == self._run.total_steps:
+        if run.state.step_count - 1 == run.total_steps:
             warnings.warn(f"the run goes on beyond total_steps={self.total_steps}; progress stays at 1", stacklevel=2)
-        if self._run.skipped and not self._said_skipped:
+        if run.skipped and not self._said_skipped:
             self._said_skipped = True
             warnings.warn("a step was skipped: a gradient is not finite; `history` counts such steps", stacklevel=2)
         return returned

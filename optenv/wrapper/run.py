@@ -177,8 +177,13 @@ class ControlledRun:
         """Take in the control step that has ended; a moment later than its last step, whose numbers are then there."""
         if self.state.ended is not None:
             ended, self.state.ended = self.state.ended.read(), None
-            self._loop.take_validation(np.array([self.validation.take()]), np.zeros(1, int))
+            self._take_validation()
             self._loop.advance(ended, self._learner)
+
+    def _take_validation(self) -> None:
+        loss = self.validation.take()
+        if loss is not None:
+            self._loop.take_validation(np.array([loss]), np.zeros(1, int))
 
     def restore_best(self) -> float:
         """Put the weights of the least validation loss in place, and return that loss.
@@ -232,7 +237,7 @@ class ControlledRun:
             norm = self.controller.interface.first_update_norm is not None
             self._loop.start_at(steps.first_update(self._base_rates.now(), norm=norm))
         self.validation.begin(self.collective)
-        self._loop.take_validation(np.array([self.validation.take()]), np.zeros(1, int))
+        self._take_validation()
         return steps
 
     def _regroup(self, steps: ControlledSteps) -> None:
