@@ -3,13 +3,13 @@
     python benchmarks/overhead.py [--quick] [--every STEPS] [--rounds N] [--controller NAME] [--json FILE]
         [--validate] [--record RELEASE]
 
-One thread, fused AdamW, stacks of linear layers of equal width. Training with and without control takes turns in one
-process, a few steps each.
+One thread, fused AdamW, stacks of linear layers of equal width. Training without control, with control, and with
+control and a clock takes turns in one process, a few steps each.
 
 - share: time inside the control code (the controlled step minus the base optimizer's own step, both measured from
   within) over that of the whole training step; the median over the rounds at each place of the control step, summed up,
   so that a step in which the machine did something else does not count;
-- step: CPU time of the whole training step, controlled over uncontrolled, median over the rounds;
+- step: CPU time of the whole training step, controlled over uncontrolled, without clocks, median over the rounds;
 - between, decision: control's own time in a step between decisions, and what a decision costs on top of that.
 
 A run of 2,000 steps in 40 decisions, so a decision every 50 steps; with --every 10 one every 10. With --validate a
@@ -112,17 +112,18 @@ class Timed:
 class Training:
     """One model in training, with a controller or without."""
 
-    def __init__(self, model: Model, controller: str | None, every: int, validate: bool = False):
-        """Build it; `every` is the number of steps between decisions."""
+    def __init__(self, model: Model, controller: str | None, every: int, validate: bool = False, clock: bool = False):
+        """Build it; `every` is the number of steps between decisions; with a `clock` steps are timed from within."""
         self._model, groups = model.build()
         base = torch.optim.AdamW(groups, lr=1e-4, fused=True)
-        self.base, self.optimizer = Timed(base), base
+        self.base: Any = Timed(base) if clock else None
+        self.optimizer = base
         if controller is not None:
             settings: dict[str, Any] = {"total_steps": None, "steps_per_action": every}
             if validate:
                 settings |= {"validate": map(lambda k: 1.0 / k, count(1)).__next__, "keep_best": True}
             self.optimizer = optenv.ControlledOptimizer(base, agents.load(controller), **settings)
-        self.whole = Timed(self.optimizer)  # without control too: the clock has its price
+        self.whole: Any = Timed(self.optimizer) if clock else None
         self._x, self._y = torch.randn(2, model.batch, model.width).unbind()
         self._controlled = controller is not None
 
@@ -137,7 +138,7 @@ class Training:
         return time.process_time() - start
 
     def control(self, every: int) -> Any:
-        """Return the seconds inside the control code since the last call, [control steps, steps of each]."""
+        """Return the seconds inside the control code [control steps, steps each]; needs a clock."""
         seconds = np.array(self.whole.log) - np.array(self.base.log)
         self.whole.log, self.base.log = [], []
         return seconds.reshape(-1, every)
@@ -146,19 +147,20 @@ class Training:
 def measure(model: Model, controller: str, every: int, rounds: int, validate: bool = False) -> dict[str, float]:
     """Return the figures of one row."""
     alone, controlled = Training(model, None, every), Training(model, controller, every, validate)
-    pair, took = [alone, controlled], []
-    for training in pair:
+    timed = Training(model, controller, every, validate, clock=True)
+    trainings, took = [alone, controlled, timed], []
+    for training in trainings:
         training.run(every)
-        training.control(every)
+    timed.control(every)
     block, steps = max(1, every // BLOCKS), every * max(1, model.steps // every)  # whole control steps
     for _ in range(rounds):
-        seconds = {id(training): 0.0 for training in pair}
+        seconds = {id(training): 0.0 for training in trainings}
         for done in range(0, steps, block):
-            pair.reverse()
-            for training in pair:
+            trainings.reverse()
+            for training in trainings:
                 seconds[id(training)] += training.run(min(block, steps - done))
         took.append((seconds[id(alone)] / steps, seconds[id(controlled)] / steps))
-    profile = np.median(controlled.control(every), axis=0)
+    profile = np.median(timed.control(every), axis=0)
     between = float(np.median(profile))
     return {
         "parameters": model.parameters,

@@ -138,11 +138,10 @@ def _serve(pipe: Connection) -> None:
     while True:
         try:
             method, argument = pipe.recv()
-        except (EOFError, KeyboardInterrupt):
+            try:
+                result = getattr(worker, method)(argument)
+            except Exception as error:  # noqa: BLE001 - handed to the process that called
+                result = error
+            pipe.send(result)
+        except (EOFError, ConnectionError, KeyboardInterrupt):  # whoever called is gone, or told to go
             return
-        try:
-            pipe.send(getattr(worker, method)(argument))
-        except KeyboardInterrupt:
-            return
-        except Exception as error:  # noqa: BLE001 - handed to the process that called
-            pipe.send(error)

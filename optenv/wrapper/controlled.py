@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,16 +12,16 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from optenv.control.controller import Controller, Interface, check_base
+from optenv.control.controller import Controller
 from optenv.control.guard import Guard
 from optenv.control.loop import check_learner
 from optenv.control.named import load_controller
-from optenv.wrapper.apply_knobs import hyperparameters
 from optenv.wrapper.best_validation import BestValidation
+from optenv.wrapper.checks import check, whole
 from optenv.wrapper.decision_log import DecisionLog
 from optenv.wrapper.delegating import DelegatingOptimizer, after_hooks, step_within_hooks
 from optenv.wrapper.distributed_run import DistributedRun, distributed
-from optenv.wrapper.ownership import check_uncontrolled, owned
+from optenv.wrapper.ownership import owned
 from optenv.wrapper.param_groups import base_rate
 from optenv.wrapper.run import ControlledRun, single_loss
 from optenv.wrapper.validation import Validation, validation_loss
@@ -137,7 +136,7 @@ class ControlledOptimizer(DelegatingOptimizer):
         """
         if isinstance(controller, (str, Path)) or hasattr(controller, "get_env"):
             controller = load_controller(controller)
-        _check(base, controller)
+        check(base, controller)
         total_steps, steps_per_action = whole("total_steps", total_steps), whole("steps_per_action", steps_per_action)
         if validate is not None and not callable(validate):
             raise TypeError(f"validate: expected a function without arguments, or None; received {validate!r}")
@@ -285,8 +284,9 @@ class ControlledOptimizer(DelegatingOptimizer):
         Args:
           set_to_none: as of `torch.optim.Optimizer.zero_grad`.
         """
-        self._observed = None
-        super().zero_grad(set_to_none)
+        if self._observed is not None:
+            self._observed = None
+        self.base.zero_grad(set_to_none)
 
     def step(self, closure: Callable[[], Any] | None = None, *, loss: Tensor | float | None = None) -> Any:
         """Take one step.
@@ -313,19 +313,19 @@ class ControlledOptimizer(DelegatingOptimizer):
             loss = returned if returned is not None else self._observed
         if loss is None and closure is None and self._makes_state():
             return self.base.step()
-        state = self._run.state
+        run = self._run
         if self._observed is not None:
             self._observed = None
         if self._distributed is None:  # not before the first step: until then the process group may be set up
-            self._distributed = distributed(self._run, self._process_group)
+            self._distributed = distributed(run, self._process_group)
             self._warn_without_budget()
-        alone = self._distributed is self._run  # else all ranks have to hear of it
-        if loss is None and closure is None and alone and self._run.needs_first_loss:
+        alone = self._distributed is run  # else all ranks have to hear of it
+        if loss is None and closure is None and alone and run.needs_first_loss:
             raise ValueError("step: expected loss=..., or a closure that returns it; received neither")
         self._distributed.step(loss)
-        if state.step_count - 1 == self._run.total_steps:
+        if run.state.step_count - 1 == run.total_steps:
             warnings.warn(f"the run goes on beyond total_steps={self.total_steps}; progress stays at 1", stacklevel=2)
-        if self._run.skipped and not self._said_skipped:
+        if run.skipped and not self._said_skipped:
             self._said_skipped = True
             warnings.warn("a step was skipped: a gradient is not finite; `history` counts such steps", stacklevel=2)
         return returned
@@ -380,41 +380,6 @@ class ControlledOptimizer(DelegatingOptimizer):
             *(["paused"] if self.paused else []),
         ]
         return "ControlledOptimizer(\n  " + "\n  ".join(lines) + "\n)"
-
-
-def whole(name: str, value: Any) -> int | None:
-    """Return a number of steps as an int, or None for None.
-
-    Raises:
-      ValueError: if it is no whole number, of Python, numpy or torch, or less than 1.
-
-    >>> whole("total_steps", np.int64(5))
-    5
-    """
-    if value is None:
-        return None
-    try:
-        number = 0 if isinstance(value, bool) or "bool" in str(getattr(value, "dtype", "")) else operator.index(value)
-    except (TypeError, ValueError):
-        number = 0
-    if number < 1:
-        raise ValueError(f"{name}: expected a whole number of at least 1, or None; received {value!r}")
-    return number
-
-
-def _check(base: Any, controller: Any) -> None:
-    """Check the arguments of a controlled optimizer.
-
-    Raises:
-      TypeError: if `base` is no optimizer that can be controlled, or `controller` no controller.
-      ValueError: if `base` has nothing for one of the knobs to move.
-    """
-    if not isinstance(base, Optimizer):
-        raise TypeError(f"base: expected a torch.optim.Optimizer; received {type(base).__name__}")
-    check_uncontrolled(base)
-    if not isinstance(getattr(controller, "interface", None), Interface):
-        raise TypeError(f"controller: expected a Controller, with its interface; received {type(controller).__name__}")
-    check_base(controller, type(base).__name__, hyperparameters(base.param_groups))
 
 
 def _named(controller: Controller) -> str:

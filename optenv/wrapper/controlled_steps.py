@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import is_
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -22,8 +23,7 @@ from optenv.wrapper.base_needs import needs_of
 from optenv.wrapper.base_step import BaseStep
 from optenv.wrapper.collective import Collective
 from optenv.wrapper.first_scale import first_update
-from optenv.wrapper.group_sketch import GroupSketch
-from optenv.wrapper.param_groups import identical
+from optenv.wrapper.group_sketch import GroupSketch, parameters
 from optenv.wrapper.plain_state import DeferredResult
 
 Array = np.ndarray
@@ -113,7 +113,7 @@ class ControlledSteps:
           between_steps: look at the parameters within a control step, too.
         """
         groups = self.base.param_groups
-        same = identical(groups, self.groups)
+        same = len(groups) == len(self.groups) and all(map(is_, groups, self.groups))
         if same and self._losses and not between_steps:
             return True
         if not self._sketch.fits(groups):
@@ -158,7 +158,8 @@ class ControlledSteps:
                 self._clip_gradients()
             taken = self._take(loss)
         finally:
-            self._gradients.restore()
+            if self._clipped:
+                self._gradients.restore()
             self._knobs.restore()
         if taken and self._dampens:
             dampen_momentum(self.base, values["dampen"])
@@ -179,7 +180,8 @@ class ControlledSteps:
         self._gradients.set([self.base.param_groups[g] for g in self._clipped], factor)
 
     def _clip_norm(self, groups: Sequence[int]) -> Tensor:
-        norm, sharded = _norm(self._sketch.gradient(groups, self.groups)), self._sketch.sharded[groups]
+        held = parameters(self.groups[g] for g in groups)
+        norm, sharded = _norm(self._sketch.gradient(groups, held)), self._sketch.sharded[groups]
         if self.collective is None or not sharded.any():
             return norm
         return self.collective.sum_of_groups(norm.square(), sharded).sqrt()
@@ -197,9 +199,10 @@ class ControlledSteps:
 
     def measure(self) -> Measurement:
         """Measure the control step that has ended, and begin the next."""
-        gradient = self._sketch.gradient(now=self.groups)
+        held = parameters(self.groups)
+        gradient = self._sketch.gradient(held=held)
         norm = _norm(gradient) if self._values is not None and "clip" in self._values else None
-        for g in self._sketch.without_gradient(self.groups):
+        for g in self._sketch.without_gradient(held):
             gradient[0, g] = torch.nan  # unknown, not zero
         losses, self._losses = self._losses, []
         sums = self._memory.sums(gradient, self._sketch.weights())
@@ -224,15 +227,14 @@ class ControlledSteps:
             read = iter(vector[split:].tolist())
             losses = [next(read) if _on_device(loss) else loss for loss in losses]
             self._take.skipped = int(next(read, self._take.skipped))
-        seen = np.array([loss for loss in losses if loss is not None], float)
-        finite = np.isfinite(seen)
-        whole = bool(finite.all())
+        seen = [float(loss) for loss in losses if loss is not None]
+        whole = all(map(math.isfinite, seen))
         if self._skip_nonfinite and not whole:
-            seen = seen[finite]
+            seen = list(filter(math.isfinite, seen))
         mean = noise = np.array([np.nan])
-        if len(seen):
-            mean, noise = loss_statistics(seen[:, None], self._last_loss)
-            self._last_loss = seen[-1:].copy()
+        if seen:
+            mean, noise = loss_statistics(np.array(seen)[:, None], self._last_loss)
+            self._last_loss = np.array(seen[-1:])
         products = to_products(vector[:split].reshape(shape))
         steps, self._passed_over = len(losses) + self._passed_over, 0
         return Interval(steps, mean, noise, products, np.array([not whole]))

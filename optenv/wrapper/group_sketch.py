@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, chain
 from operator import is_
 from typing import Any
@@ -89,21 +89,18 @@ class GroupSketch:
         """Return the sketch of the weights, [1, G, S], a copy, on their device."""
         return self._read(lambda p: p)
 
-    def gradient(self, groups: Sequence[int] | None = None, now: Sequence[ParamGroup] | None = None) -> Tensor:
+    def gradient(self, groups: Sequence[int] | None = None, held: set[int] | None = None) -> Tensor:
         """Return the sketch of the gradients, [1, G, S], or of some groups' alone; 0 where a parameter has none.
 
         Args:
           groups: indices of those; None for all.
-          now: the groups of the moment; a parameter that they hold no more counts as one without a gradient.
+          held: the `parameters` of the moment; one that is not among them counts as one without a gradient.
         """
-        if now is None:
-            return self._read(lambda p: p.grad, groups)
-        held = _parameters(now if groups is None else [now[g] for g in groups])
-        return self._read(lambda p: p.grad if id(p) in held else None, groups)
+        return self._read(lambda p: p.grad if held is None or id(p) in held else None, groups)
 
-    def without_gradient(self, now: Sequence[ParamGroup] | None = None) -> list[int]:
-        """Return the indices of the groups that have no gradient at all; for `now` see `gradient`."""
-        held, starts = None if now is None else _parameters(now), self._starts
+    def without_gradient(self, held: set[int] | None = None) -> list[int]:
+        """Return the indices of the groups that have no gradient at all; for `held` see `gradient`."""
+        starts = self._starts
         seen = [p.grad is not None and (held is None or id(p) in held) for p in self._params]
         return [g for g in range(len(self.lengths)) if not any(seen[starts[g] : starts[g + 1]])]
 
@@ -128,7 +125,7 @@ class GroupSketch:
         return piece if self._one_device else piece.to(self._nothing.device)
 
 
-def _parameters(groups: Sequence[ParamGroup]) -> set[int]:
+def parameters(groups: Iterable[ParamGroup]) -> set[int]:
     """Return the identities of the parameters that groups hold."""
     return {id(p) for group in groups for p in group["params"]}
 

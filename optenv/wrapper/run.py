@@ -112,7 +112,7 @@ class ControlledRun:
         if self.paused or not controlled:
             self._take.needs.step(self.base, loss)
             state.interrupted = True
-        elif not self._can_begin(loss):
+        elif state.steps is None and not self._can_begin(loss):
             self._take(loss)
             state.interrupted = True
         else:
@@ -129,13 +129,8 @@ class ControlledRun:
             if last:
                 self.settle()  # no decision follows that would ask for the last control step, but a reward does
         state.step_count += 1
-        if controlled and not self.paused and state.steps is not None:
-            self.look()
-
-    def look(self) -> None:
-        """Look at the validation loss after a step that ended a control step or the budget."""
-        final = self.state.step_count == self.total_steps
-        if self.state.since_decision == 0 or final:
+        final = state.step_count == self.total_steps
+        if (final or state.since_decision == 0) and controlled and not self.paused and state.steps is not None:
             self.validation.end_control_step(self.collective, final=final)
 
     def hold_step(self, loss: Tensor | float) -> None:
@@ -182,8 +177,13 @@ class ControlledRun:
         """Take in the control step that has ended; a moment later than its last step, whose numbers are then there."""
         if self.state.ended is not None:
             ended, self.state.ended = self.state.ended.read(), None
-            self._loop.take_validation(np.array([self.validation.take()]), np.zeros(1, int))
+            self._take_validation()
             self._loop.advance(ended, self._learner)
+
+    def _take_validation(self) -> None:
+        loss = self.validation.take()
+        if loss is not None:
+            self._loop.take_validation(np.array([loss]), np.zeros(1, int))
 
     def restore_best(self) -> float:
         """Put the weights of the least validation loss in place, and return that loss.
@@ -218,7 +218,7 @@ class ControlledRun:
 
     def _can_begin(self, loss: Any) -> bool:
         """Say whether there are a rate and a gradient to measure the first scale by, where that is needed."""
-        if self.state.steps is not None or not self._free:
+        if not self._free:
             return True
         if self.collective is not None or not self._base_rates.known():
             return self._base_rates.known()  # all ranks begin at the same step
@@ -237,7 +237,7 @@ class ControlledRun:
             norm = self.controller.interface.first_update_norm is not None
             self._loop.start_at(steps.first_update(self._base_rates.now(), norm=norm))
         self.validation.begin(self.collective)
-        self._loop.take_validation(np.array([self.validation.take()]), np.zeros(1, int))
+        self._take_validation()
         return steps
 
     def _regroup(self, steps: ControlledSteps) -> None:

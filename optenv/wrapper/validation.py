@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -60,10 +59,10 @@ class Validation:
         if self.best is not None:
             self.best.offer(loss)
 
-    def take(self) -> float:
-        """Return the loss told since the last call, NaN where there is none."""
+    def take(self) -> float | None:
+        """Return the loss told since the last call, None where there is none."""
         newest, self._newest = self._newest, None
-        return math.nan if newest is None else newest
+        return newest
 
     @torch.no_grad()
     def _ask(self, collective: Collective | None) -> float:

@@ -12,7 +12,7 @@ from agents.policies.recurrent.controller import LstmController
 from optenv.control.controller import Interface
 from optenv.control.features import FEATURE_NAMES
 from optenv.control.policy_file import PolicyFile
-from optenv.wrapper.group_sketch import GroupSketch, real_size, strided
+from optenv.wrapper.group_sketch import GroupSketch, parameters, real_size, strided
 
 GRADIENT_NORM = FEATURE_NAMES.index("gradient_norm")
 
@@ -341,13 +341,13 @@ def test_the_gradient_of_a_parameter_that_was_replaced_is_not_seen(problem, fixe
     steering = controlled(optim.SGD(problem.groups, lr=0.05), fixed(-0.2, knobs=("scale", "clip")))
     problem.train(steering, 7)
     sketch, replaced = steering._run.state.steps._sketch, steering.param_groups[1]["params"][place]
-    before = sketch.gradient(now=steering.param_groups)
+    before = sketch.gradient(held=parameters(steering.param_groups))
     steering.param_groups[1]["params"][place] = nn.Parameter(replaced.detach().clone())
     assert replaced.grad is not None
-    after = sketch.gradient(now=steering.param_groups)
+    after = sketch.gradient(held=parameters(steering.param_groups))
     assert torch.equal(before[:, 0], after[:, 0]) and not torch.equal(before[:, 1], after[:, 1])
     steering.param_groups[1]["params"][1 - place].grad = None
-    assert sketch.without_gradient(steering.param_groups) == [1]
+    assert sketch.without_gradient(parameters(steering.param_groups)) == [1]
 
 
 def test_a_new_group_follows_the_rates_that_others_have_since_a_checkpoint_was_loaded(problem, fixed):
