@@ -24,7 +24,7 @@ from optenv.control.controller import Controller, Interface
 Array = np.ndarray
 
 PEAK = 1.4  # norm of the whole model's update
-USUAL, LENGTH_POWER = 640, 0.5  # steps of a run up to which the peak holds, and the power with which it falls from there
+USUAL, LENGTH_POWER = 640, 0.5  # steps up to which the peak holds; the power of the length it falls with from there
 START = 0.25  # share of the peak that a run begins at
 WARMUP, DECAY = 0.05, 0.6  # shares of the budget
 LEAST = 1e-3  # share of the peak at which the decay ends
