@@ -49,7 +49,7 @@ LARGE, LARGE_ROUNDS = 10_000_000, 3  # parameters from which a step takes so lon
 
 @dataclass(frozen=True)
 class Model:
-    """A stack of linear layers on minibatches of noise.
+    """A stack of linear layers, each added to what it gets, on minibatches of noise.
 
     Attributes:
       width: of every layer.
@@ -78,7 +78,22 @@ class Model:
             {"params": [p for layer in part for p in layer.parameters()]}
             for part in np.array_split(np.array(layers, dtype=object), self.groups)
         ]
-        return nn.Sequential(*layers), groups
+        return Residual(layers), groups
+
+
+class Residual(nn.Module):
+    """Adds every layer's output, over their number, so that a thousand of them neither explode nor vanish."""
+
+    def __init__(self, layers: list[nn.Linear]):
+        """Stack the layers."""
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what comes out of the last layer."""
+        for layer in self.layers:
+            x = torch.add(x, layer(x), alpha=1.0 / len(self.layers))
+        return x
 
 
 MODELS = (

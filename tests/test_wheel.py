@@ -90,12 +90,15 @@ def test_the_metadata_are_complete_and_ask_for_little(wheel):
 STEER = """
 import agents, optenv, torch
 print(optenv.__file__, agents.__file__)
+torch.manual_seed(0)
 model = torch.nn.Linear(3, 1)
-optimizer = optenv.ControlledOptimizer(torch.optim.SGD(model.parameters(), lr=0.1), "ppo", total_steps=40)
+optimizer = optenv.ControlledOptimizer(torch.optim.AdamW(model.parameters(), lr=0.1), "ppo", total_steps=40)
+losses = []
 for _ in range(40):
     loss = model(torch.ones(8, 3)).square().mean()
     loss.backward(); optimizer.step(loss=loss); optimizer.zero_grad()
-print(len(optimizer.history), loss.item() < 1)
+    losses.append(loss.item())
+print(len(optimizer.history), losses[-1] < losses[0])
 """
 
 
