@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -19,6 +20,7 @@ from optenv.inner.layout import Layout
 from optenv.inner.optimizers import OPTIMIZERS, base_values
 from optenv.inner.processor import denormals_flushed
 from optenv.inner.step import InnerStep
+from optenv.inner.step_settings import StepSettings
 from optenv.tasks import Data, Task
 from optenv.tasks.layers import cross_entropy
 from optenv.tasks.mlp import Mlp, PerceptronTask
@@ -112,16 +114,19 @@ def stacked_loop(task: Task, num_runs: int, steps: int, *, compiled: bool = Fals
     values = base | {"lr": np.full((num_runs, 1), LEARNING_RATE)}
     inner = InnerStep(task, rule, layout, params.device)
     leaves = None if compiled else inner.leaves(params)
-    constant, fused = rule.coefficients(values), FusedUpdate(rule, layout, params, slots, values)
-    kernel = not compiled and FusedUpdate.pays(layout)
+    constant = rule.coefficients(values)
+    fused = FusedUpdate(rule, layout, params, slots, values) if FusedUpdate.pays(layout) and not compiled else None
 
-    def step(params: torch.Tensor, slots: dict, batch: tuple, hyper: dict) -> torch.Tensor:
+    def settings(t: float) -> StepSettings:
+        if fused is not None:
+            return StepSettings({}, update=partial(fused, steps=[torch.tensor(t)] * num_runs))
+        hyper = constant | rule.corrections(base, np.full((num_runs, 1), t))
+        return StepSettings({name: as_float32(value) for name, value in hyper.items()})
+
+    def step(params: torch.Tensor, slots: dict, batch: tuple, hyper: dict, update: Any = None) -> torch.Tensor:
         loss, gradient = inner.gradient(params, batch, leaves)
-        rule.update(params, gradient, slots, hyper)
+        inner.update(params, gradient, slots, StepSettings(hyper, update=update))
         return loss
-
-    def fused_step(batch: tuple, t: int) -> None:
-        fused(inner.gradient(params, batch, leaves)[1], [torch.tensor(t + 1.0)] * num_runs)
 
     take = Compiled(step) if compiled else step
 
@@ -130,11 +135,8 @@ def stacked_loop(task: Task, num_runs: int, steps: int, *, compiled: bool = Fals
             index = torch.randint(len(data[0]), (num_runs * task.batch_size,))
             batch = tuple(d.index_select(0, index).unflatten(0, (num_runs, task.batch_size)) for d in data)
             with denormals_flushed():
-                if kernel:
-                    fused_step(batch, t)
-                    continue
-                hyper = constant | rule.corrections(base, np.full((num_runs, 1), t + 1.0))
-                take(params, slots, batch, {name: as_float32(value) for name, value in hyper.items()})
+                own = settings(t + 1.0)
+                take(params, slots, batch, own.hyper, own.update)
         return num_runs * steps
 
     return run

@@ -123,10 +123,8 @@ class BatchedTrainer:
         if state.leaves is None and not self._compiled:
             state.leaves = self._steps[state.alone].leaves(state.params)
         advance = self._advance[state.alone]
-        batches, each = (
-            upcoming(state, self.task.batch_size, num_steps),
-            self._settings.each(state, rate, values, num_steps),
-        )
+        batches = upcoming(state, self.task.batch_size, num_steps)
+        each = self._settings.each(state, rate, values, num_steps)
         with denormals_flushed():
             for t, (batch, settings) in enumerate(zip(batches, each, strict=True)):
                 loss, sketch, state.clip_reference = advance(

@@ -15,8 +15,8 @@ from optenv.rewards import REWARDS
 IN_TORCH = [name for name, rule in OPTIMIZERS.items() if rule.torch_name]
 
 
-def check_a_few_steps(env, steps=3):
-    """Random actions give finite observations in the declared space, finite rewards and losses that move."""
+def check_a_few_steps(env, steps=3, moves=np.all):
+    """Random actions give finite observations in the declared space, finite rewards, and losses that move (`moves`)."""
     observation, infos = env.reset(seed=0)
     first, rng = infos["loss"], np.random.default_rng(0)
     assert np.isfinite(first).all()
@@ -26,13 +26,14 @@ def check_a_few_steps(env, steps=3):
         observation, reward, terminated, truncated, infos = env.step(actions)
         assert np.isfinite(reward).all() and not terminated.any() and not truncated.any()
         assert not infos["diverged"].any()
-    assert (infos["loss"] != first).any()  # the plain of easom has no slope that single precision sees
+    assert moves(infos["loss"] != first)
     assert np.isfinite(env.validation_loss()).all()
 
 
 @pytest.mark.parametrize("name", tasks.names())
 def test_every_task_makes_a_working_environment(name):
-    check_a_few_steps(OptControlVectorEnv(2, task=name, lr=1e-3, num_inner_steps=20, steps_per_action=2))
+    moves = np.any if name == "function_easom" else np.all  # a start on its plain sees no slope in single precision
+    check_a_few_steps(OptControlVectorEnv(2, task=name, lr=1e-3, num_inner_steps=20, steps_per_action=2), moves=moves)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
