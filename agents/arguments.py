@@ -18,7 +18,7 @@ MOST_COUNT = 1_000_000
 MOST_SEED = 2**32 - 1  # that all libraries accept
 # Least and greatest of every option that is a number; those that are not here are positive and finite.
 NUMBERS: dict[str, tuple[float, float]] = {
-    "first_update": (0.0, 1.0),
+    "first_update_norm": (0.0, sys.float_info.max),
     "hindsight": (0, MOST_COUNT),
     "port": (1, 65_535),
     "rollouts": (1, MOST_COUNT),

@@ -44,7 +44,11 @@ def write_card(path: Path, *, overwrite: bool = False) -> Path:
 def card(file: PolicyFile) -> str:
     """Return a model card in Markdown, with the metadata of the Hugging Face Hub at its head."""
     interface = file.interface
-    start = f"first updates of {interface.first_update:g} of the weights" if interface.first_update else "the base rate"
+    start = "the base rate"
+    if interface.first_update is not None:
+        start = f"first updates of {interface.first_update:g} of the weights"
+    if interface.first_update_norm is not None:
+        start = f"first updates of norm {interface.first_update_norm:g}"
     rows: dict[str, Any] = {
         "kind": file.kind,
         "size": SIZE.format(sum(int(tensor.size) for tensor in file.tensors.values()), len(file.tensors)),

@@ -13,6 +13,7 @@ from agents import benchmark, card, plot
 from agents.arguments import Parser, add_version, among, check_folder, check_numbers, check_unread, run
 from agents.describe import describe
 from agents.playground import launch
+from agents.policies.networks import FilePolicy
 from agents.registry import names
 from agents.training.run_folder import SETTINGS, holds_run, read_fields
 from optenv import tasks
@@ -77,17 +78,21 @@ def add_train(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
         help=f"base optimizers, of {among(OPTIMIZERS)}; a repeated one is drawn more often (default: the agent's)",
     )
     parser.add_argument(
-        "--knobs", nargs="+", default=["scale"], metavar="NAME", help=f"of {among(KNOBS)} (default: scale)"
+        "--knobs",
+        nargs="+",
+        default=None,
+        metavar="NAME",
+        help=f"of {among(KNOBS)} (default: scale, and second_moment where the base optimizer has one)",
     )
     parser.add_argument(
         "--control", default="relative", metavar="NAME", help=f"{among(CONTROLS)} (default: %(default)s)"
     )
     parser.add_argument(
-        "--first-update",
+        "--first-update-norm",
         type=float,
-        default=0.01,
-        metavar="RATIO",
-        help="of the model's update over its weights; 0 starts from the base rate (default: %(default)s)",
+        default=0.35,
+        metavar="NORM",
+        help="of the whole model's first update; 0 starts from the base rate (default: %(default)s)",
     )
     parser.add_argument("--lr", nargs="+", type=float, default=[1e-3], metavar="RATE", help="base rate, or range")
     parser.add_argument(
@@ -128,8 +133,9 @@ def _train(options: argparse.Namespace) -> None:
     if holds_run(folder) and not (options.resume or options.overwrite):
         raise ValueError(f"{folder}: holds a run; go on with --resume {folder}, or begin anew with --overwrite")
     suite = _on(suite, *settings.base)
+    required = [name for name in getattr(settings, "knobs", ()) if name not in FilePolicy.optional_knobs]
     for case in suite.cases:
-        check_movable(getattr(settings, "knobs", ()), case.optimizer, OPTIMIZERS[case.optimizer].hyperparameters)
+        check_movable(required, case.optimizer, OPTIMIZERS[case.optimizer].hyperparameters)
     check_folder(folder)
     path = training.train(settings, folder, resume=options.resume is not None)
     print(f"\nThe controller is in {path}; it is evaluated on tasks it was never trained on.")
@@ -149,7 +155,7 @@ def _check_train(options: argparse.Namespace) -> Suite:
     if options.resume:
         check_unread(options, options.usual, RESUMED, "a training that is resumed has its own settings and")
     named: dict[str, list[str]] = {"agent": [options.agent], "optimizer": options.optimizer or []}
-    named |= {"knobs": options.knobs, "reward": [options.reward]}
+    named |= {"knobs": options.knobs or [], "reward": [options.reward]}
     for registry, name in ((AGENTS, "agent"), (OPTIMIZERS, "optimizer"), (KNOBS, "knobs"), (REWARDS, "reward")):
         _ = [registry[each] for each in named[name]]
     _ = check_control(options.control), [tasks.get(name) for name in options.task]

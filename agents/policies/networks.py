@@ -56,10 +56,12 @@ class FilePolicy(Controller):
     """
 
     kind = ""
+    optional_knobs: tuple[str, ...] = ("second_moment",)
 
     def __init__(self, file: PolicyFile):
         """Take the file."""
         self.interface, self.file = file.interface, file
+        self.returns = file.interface.control == "relative" and "scale" in file.interface.knobs
 
     def __repr__(self) -> str:
         """Say which policy it is: the file, whose stem is the name of a policy that ships, and its version."""

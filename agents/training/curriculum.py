@@ -65,6 +65,7 @@ class Curriculum:
       budgets: inner steps of a run.
       groupings: "layer", "model", or both.
       decisions: control steps of a run; budgets are multiples of it.
+      validated: share of the runs that are told their validation losses.
       settings: what all environments have in common.
     """
 
@@ -74,6 +75,7 @@ class Curriculum:
     budgets: Sequence[int] = BUDGETS
     groupings: Sequence[str] = ("layer", "layer", "layer", "model")
     decisions: int = 40
+    validated: float = 0.5
     settings: dict[str, Any]
 
     def draw(self, generator: np.random.Generator) -> dict[str, Any]:
@@ -90,6 +92,7 @@ class Curriculum:
             "groups": str(generator.choice(np.array(self.groupings))),
             "num_inner_steps": budget,
             "steps_per_action": max(1, budget // self.decisions),
+            "reveal_validation": bool(generator.uniform() < self.validated),
         }
 
     def _shares(self) -> np.ndarray:

@@ -12,15 +12,14 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from agents.rules import auto
 from optenv.control.controller import Controller, Interface
-from optenv.control.features import FEATURE_NAMES, UNKNOWN
+from optenv.control.features import UNKNOWN
 from optenv.control.knobs import KNOBS
 
 Array = np.ndarray
-PEAK, PEAK_UNKNOWN = 3.0, 2.0  # log of the highest scale over the first; the latter where the budget is unknown
 NOISE = 0.3  # standard deviation of what is added to actions, or to the log of a rate
 MOST_STEPS, PASSES = 2000, 50
-_PROGRESS, _LOG_SCALE = FEATURE_NAMES.index("progress"), FEATURE_NAMES.index("log_scale")
 
 
 class Twin(Protocol):
@@ -61,19 +60,14 @@ class Teacher(Controller):
         return actions
 
 
-def usual_peak(views: Array) -> Array:
-    """Return the log of the highest scale over the first for groups' views, [rows, features]: one of two, [rows]."""
-    return np.where(views[:, _PROGRESS] == UNKNOWN, np.float32(PEAK_UNKNOWN), np.float32(PEAK))
-
-
 class ScheduleTeacher(Teacher):
-    """Follows warm-up and linear decay with the knob `scale`, which is the first; leaves the other knobs at 0."""
+    """Follows the schedule of `auto` with the knob `scale`; other knobs as `auto` has them, or at 0."""
 
     def __init__(
         self,
         interface: Interface,
         generator: np.random.Generator,
-        peak: Callable[[Array], Array] = usual_peak,
+        peak: Callable[[Array], Array] | None = None,
         *,
         dtype: Any = np.float64,
     ):
@@ -82,50 +76,48 @@ class ScheduleTeacher(Teacher):
         Args:
           interface: of the policy.
           generator: of the noise.
-          peak: from groups' views, [rows, features], to the log of the highest scale over the first, [rows].
+          peak: from groups' views, [rows, features], to the log of the peak over that of `auto`, [rows]; None for 0.
           dtype: precision of the answers.
 
         Raises:
-          ValueError: if the control is not relative with `scale` as the first knob.
+          ValueError: if the control is not relative with `scale` as the first knob, from a first update's norm.
         """
-        if interface.control != "relative" or interface.knobs[0] != "scale":
-            raise ValueError(f"imitate: expected relative control of 'scale' first; received {interface!r}")
+        if interface.first_update_norm is None or interface.knobs[0] != "scale":
+            raise ValueError(
+                "imitate: expected relative control of 'scale' first, from a first update of a given norm; "
+                f"received {interface!r}"
+            )
         self.interface, self._generator, self._peak, self._dtype = interface, generator, peak, dtype
 
     def demonstrate(self, observation: Array) -> tuple[Array, Array, Array]:
         """Return the observation, the schedule's actions and these with noise, [N, G, features or knobs]."""
         rows = observation.reshape(-1, observation.shape[-1])
-        wanted = np.zeros((*observation.shape[:2], len(self.interface.knobs)), self._dtype)
-        scale = warmup_linear(rows, self._peak(rows), self.interface.decisions)
-        wanted[..., 0] = scale.reshape(observation.shape[:2])
+        wanted = np.zeros((len(rows), len(self.interface.knobs)), self._dtype)
+        wanted[:, 0] = scheduled(rows, self.interface, 0.0 if self._peak is None else self._peak(rows))
+        if "second_moment" in self.interface.knobs:
+            wanted[:, self.interface.knobs.index("second_moment")] = -1.0
+        wanted = wanted.reshape(*observation.shape[:2], -1)
         return observation, wanted, np.clip(wanted + self._generator.normal(0.0, NOISE, wanted.shape), -1.0, 1.0)
 
 
-def warmup_linear(views: Array, peak: float | Array = PEAK, decisions: int = 40) -> Array:
-    """Rise by `peak` nats in the first decisions, then fall linearly to 0 at the end of the budget.
+def scheduled(views: Array, interface: Interface, peak: float | Array = 0.0) -> Array:
+    """Return the relative actions of the knob `scale` that follow the schedule of `auto`, [rows].
 
     Args:
-      views: of groups, as observed, [rows, features].
-      peak: log of the highest scale over the first; one number, or one per row.
-      decisions: control steps of a run.
-
-    Returns:
-      Relative actions of the knob `scale`, [rows].
+      views: of groups, as observed, [rows, features]; where the budget is unknown, the peak is held.
+      interface: what the views show, the norm of the first update, and the control steps of a run.
+      peak: log of the peak over that of `auto`; one number, or one per row.
     """
-    position = views[:, _LOG_SCALE] * np.log(10.0)
-    return np.clip((linear_decay(views[:, _PROGRESS], peak, decisions) - position) / KNOBS["scale"].step, -1.0, 1.0)
+    position = views[:, interface.features.index("log_scale")] * np.log(10.0)
+    return np.clip((log_scale(views, interface) + peak - position) / KNOBS["scale"].step, -1.0, 1.0)
 
 
-def linear_decay(progress: Array, peak: float | Array, decisions: int) -> Array:
-    """Return the log of the scale over the first that falls linearly from e^peak to 0, [rows]; e^peak where unknown.
-
-    Args:
-      progress: share of the budget spent, [rows]; `UNKNOWN` where the budget is.
-      peak: one number, or one per row.
-      decisions: control steps of a run, to whose edges the progress is rounded.
-    """
-    left = np.where(progress == UNKNOWN, 1.0, 1.0 - np.floor(progress * decisions + 0.5) / decisions)
-    return peak + np.log(np.maximum(left, 0.01))
+def log_scale(views: Array, interface: Interface) -> Array:
+    """Return the log of the scale over the first that `auto` has at this moment, [rows]; its peak where unknown."""
+    assert interface.first_update_norm is not None
+    progress, horizon = (views[:, interface.features.index(name)].astype(float) for name in ("progress", "horizon"))
+    known = auto.log_schedule(progress, horizon, interface.decisions)
+    return np.where(progress == UNKNOWN, 0.0, known) + np.log(auto.PEAK / interface.first_update_norm)
 
 
 def fitting_steps(rows: int, batch: int) -> int:

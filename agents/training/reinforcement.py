@@ -15,17 +15,19 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from agents.rules.auto import AutoController
 from agents.training.algorithms import ALGORITHMS, Algorithm, PolicyTwin, export_policy
 from agents.training.checkpoint import NAME, load_checkpoint, random_state, save_checkpoint, set_random_state
 from agents.training.curriculum import BASES, BUDGETS, FAMILIES, OPTIONS, Curriculum, members
 from agents.training.group_env import GroupVecEnv
 from agents.training.hindsight.teacher import teach
 from agents.training.hindsight.trials import LEAST, TRIALS
-from agents.training.imitation import ScheduleTeacher, Teacher, imitate, usual_peak
+from agents.training.imitation import ScheduleTeacher, Teacher, imitate
 from agents.training.rollout_workers import ROWS
 from agents.training.run_folder import CONTROLLER, begin, settings_of
 from optenv.control.controller import Interface
-from optenv.control.knobs import check_movable
+from optenv.control.features import FEATURE_NAMES, FEATURES, with_features
+from optenv.control.knobs import KNOBS, check_movable
 from optenv.env.settings import make_settings
 from optenv.errors import needed_for
 from optenv.inner.optimizers import OPTIMIZERS
@@ -34,6 +36,8 @@ with needed_for("training with stable-baselines3"):
     from stable_baselines3.common.callbacks import BaseCallback, CallbackList
     from stable_baselines3.common.vec_env import VecNormalize
 
+VALIDATION = tuple(name for name, row in FEATURES.items() if row.of_validation)
+FEATURES_SEEN = with_features(VALIDATION, FEATURE_NAMES)
 EPISODES = 8  # that a recurrent policy imitates; another learns the same from one
 LOGS = "log_*"  # of TensorBoard, by stable-baselines3
 IMITATION_RATE, IMITATION_BATCH = 2e-3, 2048
@@ -51,12 +55,13 @@ class TrainSettings:
       budgets: inner steps of the runs, multiples of `decisions`.
       knobs: what actions turn.
       control: "absolute" or "relative".
-      first_update: see `EnvSettings`; None starts from the base rate.
+      first_update_norm: see `EnvSettings`; None starts from the base rate.
+      features: what is observed; half of the runs are not told their validation losses.
       lr: base learning rate, or range.
       reward: a registered reward.
       decisions: control steps of a run.
       head_start: whether PPO first imitates a plain schedule, where that is defined: relative control,
-        `scale` the first knob, a first update given.
+        `scale` the first knob, a first update's norm given.
       hindsight: tasks in each of several rounds on which a schedule is first tried at several peaks, for a teacher that
         knows which was best; 0 imitates one peak for all.
       rollouts: training rollouts, of `decisions` control steps in every environment.
@@ -70,9 +75,10 @@ class TrainSettings:
     tasks: Sequence[str] = ()
     optimizers: Sequence[str] = ("adamw",)
     budgets: Sequence[int] = BUDGETS
-    knobs: Sequence[str] = ("scale",)
+    knobs: Sequence[str] = ("scale", "second_moment")
     control: str = "relative"
-    first_update: float | None = 0.01
+    first_update_norm: float | None = AutoController.interface.first_update_norm
+    features: Sequence[str] = FEATURES_SEEN
     lr: float | Sequence[float] = 1e-3
     reward: str = "tempered_decrease"
     decisions: int = 40
@@ -88,7 +94,11 @@ class TrainSettings:
     def interface(self) -> Interface:
         """What the controller observes and turns."""
         return Interface(
-            knobs=tuple(self.knobs), control=self.control, first_update=self.first_update, decisions=self.decisions
+            tuple(self.features),
+            tuple(self.knobs),
+            self.control,
+            first_update_norm=self.first_update_norm,
+            decisions=self.decisions,
         )
 
     @property
@@ -99,7 +109,7 @@ class TrainSettings:
     @property
     def imitates(self) -> bool:
         """Whether a head start was asked for and is defined."""
-        defined = self.control == "relative" and self.knobs[0] == "scale" and self.first_update is not None
+        defined = self.control == "relative" and self.knobs[0] == "scale" and self.first_update_norm is not None
         return self.head_start and defined
 
     @property
@@ -109,7 +119,8 @@ class TrainSettings:
         common = {
             "knobs": tuple(self.knobs),
             "control": self.control,
-            "first_update": self.first_update,
+            "first_update_norm": self.first_update_norm,
+            "features": tuple(self.features),
             "reward": self.reward,
             "lr": lr,
         }
@@ -202,10 +213,10 @@ def from_options(options: argparse.Namespace) -> TrainSettings:
     settings = TrainSettings(
         agent=options.agent,
         tasks=options.task,
-        knobs=options.knobs,
+        knobs=options.knobs or _usual_knobs(options.optimizer or ["adamw"]),
         lr=lr,
         control=options.control,
-        first_update=options.first_update or None,
+        first_update_norm=options.first_update_norm or None,
         reward=options.reward,
         head_start=not options.from_scratch,
         workers=options.workers,
@@ -213,6 +224,15 @@ def from_options(options: argparse.Namespace) -> TrainSettings:
     )
     own = {"optimizers": options.optimizer, "rollouts": options.rollouts, "hindsight": options.hindsight}
     return replace(settings, **{name: value for name, value in own.items() if value is not None})
+
+
+def _usual_knobs(optimizers: Sequence[str]) -> tuple[str, ...]:
+    """Return those of the default knobs that all base optimizers have something for."""
+    return tuple(
+        name
+        for name in TrainSettings().knobs
+        if all(set(KNOBS[name].moves) & set(OPTIMIZERS[base].hyperparameters) for base in optimizers)
+    )
 
 
 def _new_model(algorithm: Algorithm, env: VecNormalize, settings: TrainSettings, folder: Path, progress: bool) -> Any:
@@ -235,7 +255,7 @@ def _new_model(algorithm: Algorithm, env: VecNormalize, settings: TrainSettings,
 def _imitate(
     algorithm: Algorithm, model: Any, env: VecNormalize, settings: TrainSettings, folder: Path, progress: bool
 ) -> None:
-    peak, generator = usual_peak, np.random.default_rng(settings.seed)
+    peak, generator = None, np.random.default_rng(settings.seed)
     if settings.hindsight:
         state = random_state()
         network = teach(

@@ -14,7 +14,7 @@ from optenv.benchmark.scores import SCORES, Score
 from optenv.control.averaging import newest_share
 from optenv.control.controller import Controller
 from optenv.inner.architecture_batches import ArchitectureBatches
-from optenv.inner.rollout import control_edges, observes_validation, rollout
+from optenv.inner.rollout import control_edges, guarded, observes_validation, rollout
 from optenv.inner.state import RunState
 from optenv.inner.trainer import BatchedTrainer
 
@@ -100,12 +100,13 @@ def run_controller(
       ValueError: if it is to learn, and does not, or the base optimizer has nothing for one of its knobs to move.
     """
     watched = sampled(control_edges(total, controller.interface.decisions), samples)
+    acting = guarded(controller) if guard else controller
 
     def outcome(reveal_validation: bool) -> Outcome:
         runs = ArchitectureBatches([trainer])
         steps = rollout(
             runs,
-            controller,
+            acting,
             seeds,
             rates,
             total,
@@ -117,7 +118,7 @@ def run_controller(
         return _outcome(runs, (step.last for step in steps), watched, test, averages=samples > 0)
 
     blind = outcome(False)
-    if not samples or not observes_validation(controller.interface):
+    if not samples or not observes_validation(acting.interface):
         return blind
     seeing = outcome(True)
     chosen = {"best": seeing.test["best"]} if test else {}

@@ -82,6 +82,8 @@ class Controller(ABC):
         `scale`, 0.01 to 10, or as far as the knob goes for one whose first update makes the user's rate irrelevant.
       needs_budget: whether it decides well only where the budget is known; where it is not, and it sets its own first
         scale, a guard holds it to `optenv.control.unknown_budget` instead.
+      returns: whether a guard may return its runs to their best weights, and shift its scales then, see
+        `optenv.control.ways_back`; under relative control of the scale alone.
       keep_weights: whose weights the host is to keep, instead of those kept before, as of the last `act`, [N] bool;
         None where it need not hold any.
       restore_weights: which runs are to return, before the control step begins, to the weights kept last, with a
@@ -96,6 +98,7 @@ class Controller(ABC):
     learns: bool = False
     needs_losses: bool = True
     needs_budget: bool = False
+    returns: bool = False
     keep_weights: Array | None = None
     restore_weights: Array | None = None
 

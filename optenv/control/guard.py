@@ -15,6 +15,7 @@ from optenv.control.features import FEATURES, with_features
 from optenv.control.knobs import KNOBS, clipped
 from optenv.control.loop import position_limits
 from optenv.control.signals import carried
+from optenv.control.ways_back import FEATURES_NEEDED, WaysBack
 
 Array = np.ndarray
 Authority = tuple[float, float]
@@ -88,6 +89,10 @@ class Guard(Controller):
     - where the controller keeps taking back what it did a decision ago: such moves average out at best,
       so trust is at most the fourth power of what is allowed (`JERKY`) over their size.
 
+    Runs of a controller that lets them (`Controller.returns`) return to their best weights where their progress is
+    lost, or they overfit, and their scales are lowered then: see `optenv.control.ways_back`. What the controller
+    observes are the scales without that.
+
     A controller that needs a budget (`Controller.needs_budget`) and is not told one is not asked: its scales follow
     `optenv.control.unknown_budget`, its other knobs stay as they are.
 
@@ -111,11 +116,13 @@ class Guard(Controller):
           ValueError: if `max_authority` is no such range.
         """
         own = controller.interface.features
-        self.needs_budget = controller.needs_budget and controller.interface.first_update is not None
+        self.needs_budget = controller.needs_budget and controller.interface.sets_first_scale
         of_budgets = unknown_budget.FEATURES_NEEDED if self.needs_budget else ()
-        features = with_features(own, (*NEEDED_FEATURES, *of_budgets))
+        of_returns = FEATURES_NEEDED if controller.returns else ()
+        features = with_features(own, (*NEEDED_FEATURES, *of_budgets, *of_returns))
         self.controller, self.interface = controller, replace(controller.interface, features=features)
         self._own_features = None if features == own else np.array([features.index(name) for name in own])
+        self._of_returns = {name: features.index(name) for name in of_returns}
         self._of_budgets = [features.index(name) for name in of_budgets]
         self._significance, self._regret, self._log_scale = map(features.index, NEEDED_FEATURES)
         self.authority, self.optional_knobs = authority_of(controller, max_authority), controller.optional_knobs
@@ -140,16 +147,17 @@ class Guard(Controller):
         self.position, self.anchor, self.move = np.zeros(shape), np.zeros(shape), np.zeros(shape[:2])
         self.wanted = np.zeros((*shape[:2], 0 if self._relative else shape[2]))  # relative moves need no last one
         self.count = 0
+        self.ways_back = WaysBack(num_runs) if self._of_returns else None
 
     @property
     def keep_weights(self) -> Array | None:  # type: ignore[override]
-        """Whose weights the controller wants kept."""
-        return self.controller.keep_weights
+        """Whose weights are to be kept."""
+        return self.controller.keep_weights if self.ways_back is None else self.ways_back.keep
 
     @property
     def restore_weights(self) -> Array | None:  # type: ignore[override]
-        """Which runs the controller returns to them."""
-        return self.controller.restore_weights
+        """Which runs are to return to them."""
+        return self.controller.restore_weights if self.ways_back is None else self.ways_back.restore
 
     def reset(self, num_runs: int, num_groups: int) -> None:
         """Begin runs with full trust."""
@@ -163,7 +171,8 @@ class Guard(Controller):
 
     def act(self, observation: Array) -> Array:
         """Return what the controller decides, as far as it is trusted, [N, G, knobs]."""
-        own = observation if self._own_features is None else observation[..., self._own_features]
+        shown = observation if self.ways_back is None else self._shifted(observation, self.ways_back)
+        own = shown if self._own_features is None else shown[..., self._own_features]
         wanted = np.asarray(self.controller.act(own), float)
         if observation.shape[1]:
             self._update_positions(observation)
@@ -179,6 +188,19 @@ class Guard(Controller):
         # Other knobs end where they end in every host; a scale may have to stop earlier.
         stopped = (self.position != moved) & self._is_scale
         return np.where(stopped, (self.position - start) / step, action)
+
+    def _shifted(self, observation: Array, ways_back: WaysBack) -> Array:
+        """Let runs return; return what is observed of them, with the scales that the controller would have had."""
+        if not observation.shape[1]:
+            return observation
+        seen = {name: observation[:, 0, i].astype(float) for name, i in self._of_returns.items()}
+        scale = observation[..., self._log_scale].astype(float)
+        ways_back.watch(seen, scale.mean(axis=1) * math.log(10.0), self.lost)
+        if not ways_back.shift.any():
+            return observation
+        shown = observation.copy()
+        shown[..., self._log_scale] = scale - ways_back.shift[:, None] / math.log(10.0)
+        return shown
 
     def confidence(self) -> Array:
         """Return by how much the last action was faded, [N]: 1 not at all, 0 to neutral."""
@@ -223,9 +245,9 @@ class Guard(Controller):
 
     def _held(self, wanted: Array, run: Array) -> Array:
         """Return what takes the scales to the schedule of unknown budgets, and leaves other knobs, in such runs."""
-        first_update = self.interface.first_update
-        assert first_update is not None and self._scale is not None
-        target, unknown = unknown_budget.log_scale(first_update, run, self._of_budgets)
+        assert self._scale is not None
+        progress, age = (run[:, i].astype(float) for i in self._of_budgets)
+        target, unknown = unknown_budget.log_scale(self.interface, age), progress < 0.0
         held = np.zeros_like(wanted)
         held[..., self._scale] = clipped(target[:, None] - self.position[..., self._scale], -1.0, 1.0)
         return np.where(unknown[:, None, None], held, wanted)
@@ -242,11 +264,15 @@ class Guard(Controller):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the guard and, under "controller", that of the controller."""
-        return {"controller": self.controller.state_dict(), **{name: getattr(self, name) for name in _STATE}}
+        own = {name: getattr(self, name) for name in _STATE}
+        back = {} if self.ways_back is None else self.ways_back.state_dict()
+        return {"controller": self.controller.state_dict(), "ways_back": back, **own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
         self.controller.load_state_dict(state["controller"])
+        if self.ways_back is not None and "ways_back" in state:
+            self.ways_back.load_state_dict(state["ways_back"])
         for name in _STATE:
             setattr(self, name, state[name])
 

@@ -1,9 +1,9 @@
-"""What a controller that only knows known budgets is held to where the budget is unknown: one schedule for any length.
+"""The schedule of runs whose budget is unknown, for controllers that set their own first scale: one for any length.
 
-The scale rises from the controller's own first to the one at which the first updates have `PEAK` of the weights'
-size, and falls as one over the time: it has soon come further than a constant rate, and is below it from then on.
+The scale rises from the controller's own first to the one at which the first updates have the size of `PEAKS`, and
+falls as one over the time: it has soon come further than a constant rate, and is below it from then on.
 
-    scale_t / scale_0 = (PEAK / first_update)^min(t / RISE, 1) / (1 + t / FALL)
+    scale_t / scale_0 = (peak / first)^min(t / RISE, 1) / (1 + t / FALL)
 
 The constants are from docs/research.md, "Without a budget".
 """
@@ -12,25 +12,27 @@ from __future__ import annotations
 
 import numpy as np
 
+from optenv.control.controller import Interface
+
 Array = np.ndarray
 
-PEAK = 0.12
+PEAKS = {"first_update": 0.12, "first_update_norm": 0.63}  # by what the controller's interface gives
 RISE, FALL = 40.0, 200.0  # steps
 FEATURES_NEEDED = ("progress", "age")
 
 
-def log_scale(first_update: float, observation: Array, features: list[int]) -> tuple[Array, Array]:
-    """Return the log of the scale over the first, and where it holds.
+def peak(interface: Interface) -> float:
+    """Return the size of the first updates at the peak over their size at the controller's first scale."""
+    (found,) = (size / own for name, size in PEAKS.items() if (own := getattr(interface, name)) is not None)
+    return float(found)
+
+
+def log_scale(interface: Interface, age: Array) -> Array:
+    """Return the natural logarithm of the scale over the first, [...].
 
     Args:
-      first_update: of the controller's interface.
-      observation: of the runs, [N, features].
-      features: where the `FEATURES_NEEDED` are in it.
-
-    Returns:
-      The natural logarithm, [N], and which budgets are unknown, [N] bool.
+      interface: of the controller, which sets its own first scale.
+      age: the feature, [...].
     """
-    progress, age = (observation[:, i].astype(float) for i in features)
     steps = np.power(10.0, 5.0 * age) - 1.0
-    peak = np.log(PEAK / first_update)
-    return peak * np.minimum(steps / RISE, 1.0) - np.log1p(steps / FALL), progress < 0.0
+    return np.log(peak(interface)) * np.minimum(steps / RISE, 1.0) - np.log1p(steps / FALL)

@@ -42,6 +42,7 @@ class EnvSettings:
       first_update: size of the whole model's first updates over that of its weights, see `update_ratio`, which
         the first scales are set to give; None starts from the base rate.
       first_update_norm: the norm of those updates that they are set to give instead, see `update_norm`.
+      reveal_validation: whether features of validation tell it; otherwise they say that there is none.
       reward: a registered name or a `Reward`.
       groups: "layer" or "model": what a parameter group is.
       device: where the inner runs are trained.
@@ -60,6 +61,7 @@ class EnvSettings:
     control: str = "absolute"
     first_update: float | None = None
     first_update_norm: float | None = None
+    reveal_validation: bool = True
     reward: str | Reward = "log_loss_decrease"
     groups: str = "layer"
     device: str = "cpu"

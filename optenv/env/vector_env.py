@@ -222,7 +222,8 @@ class OptControlVectorEnv(VectorEnv):
         """Return the probe losses of the runs in `rows` and of their twins, [n] each; features see the first."""
         twin = self._twins.evaluate(rows, "probe") if self._twins is not None else np.full(len(rows), np.nan)
         probe = self._runs.evaluate(rows, "probe")
-        self._rollout.loop.take_validation(probe, rows)
+        if self.settings.reveal_validation:
+            self._rollout.loop.take_validation(probe, rows)
         return probe, twin
 
     def _autoreset(self, observation: Array, infos: dict) -> tuple[Array, dict]:

@@ -215,9 +215,14 @@ def rollout(
     """
     if learn:
         check_learner(controller)
-    acting = Guard(controller) if guard and not isinstance(controller, Guard) else controller
+    acting = guarded(controller) if guard else controller
     begun = begin(runs, acting, seeds, rates, total, reveal_budget=reveal_budget)
     return steer(begun, acting, total, reveal_validation=reveal_validation, learn=learn)
+
+
+def guarded(controller: Controller) -> Controller:
+    """Return a controller under a guard, or as it is where it has one."""
+    return controller if isinstance(controller, Guard) else Guard(controller)
 
 
 def observes_validation(interface: Interface) -> bool:

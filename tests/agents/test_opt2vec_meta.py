@@ -45,7 +45,7 @@ def scripted(interface=SHORT):
 @pytest.mark.parametrize("name", ["quadratic:3", "synthetic_classification:2"])
 def test_the_differentiable_steps_are_those_of_the_trainer(name, optimizer):
     trainer, rates = make_trainer(tasks.get(name), optimizer), np.array([1e-3, 1e-2])
-    script = np.random.default_rng(0).uniform(-0.5, 0.5, (6, 2, trainer.num_groups, 2))
+    script = np.random.default_rng(0).uniform(-0.5, 0.5, (6, 2, trainer.num_groups, len(SHORT.knobs)))
     runs = unroll(trainer, scripted().play(script), np.arange(2), rates, 18)
     before = runs.before[3]
     start = [before.params, *before.slots.values()]
@@ -61,14 +61,14 @@ def test_the_differentiable_steps_are_those_of_the_trainer(name, optimizer):
 @pytest.mark.parametrize("name", ["quadratic:3", "synthetic_regression:6"])
 def test_the_gradient_in_every_decision_is_that_of_finite_differences(name):
     trainer, rates, n = make_trainer(tasks.get(name), "adam"), np.full(2, 1e-3), 2
-    script = np.random.default_rng(1).uniform(-0.3, 0.5, (6, n, trainer.num_groups, 2))
+    script = np.random.default_rng(1).uniform(-0.3, 0.5, (6, n, trainer.num_groups, len(SHORT.knobs)))
 
     def log_loss(script):
         return np.log(unroll(trainer, scripted().play(script), np.arange(n), rates, 12).loss)
 
     runs = unroll(trainer, scripted().play(script), np.arange(n), rates, 12)
     exact = action_gradients(trainer, runs, rates, SHORT.knobs)
-    for t, group, knob in ((0, 0, 0), (4, 0, 0), (3, 0, 1)):
+    for t, group, knob in ((0, 0, 0), (4, 0, 0), (3, 0, 1), (1, 0, 2)):
         moved, step = np.zeros_like(script), 0.02
         moved[t, :, group, knob] = step
         measured = (log_loss(script + moved) - log_loss(script - moved)) / (2 * step)

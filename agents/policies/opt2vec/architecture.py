@@ -13,7 +13,7 @@ from optenv.control.controller import Interface
 from optenv.control.policy_file import PolicyFile
 
 Array = np.ndarray
-INTERFACE = Interface(knobs=("scale", "momentum"), control="relative", first_update=0.01)
+INTERFACE = Interface(knobs=("scale", "momentum", "second_moment"), control="relative", first_update_norm=0.35)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -98,7 +98,7 @@ class WindowedMlpController(FilePolicy):
 
     kind = "opt2vec"
     needs_budget = True
-    optional_knobs = ("momentum",)
+    optional_knobs = ("momentum", "second_moment")
 
     def __init__(self, file: PolicyFile):
         """Take the policy of a file.

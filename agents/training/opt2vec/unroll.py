@@ -175,7 +175,7 @@ def differentiable_steps(
       positions: of the knobs, [N, G, knobs].
       num_steps: inner steps.
       rates: base learning rates, [N].
-      knobs: names of the knobs; of "scale" and "momentum".
+      knobs: names of the knobs; of "scale", "momentum" and "second_moment".
 
     Returns:
       Parameters and both moments after the steps.
@@ -184,17 +184,20 @@ def differentiable_steps(
     beta1 = torch.full_like(positions[..., 0], base["beta1"])
     if "momentum" in knobs:
         beta1 = _moved_beta(base["beta1"], positions[..., knobs.index("momentum")])
+    beta2 = torch.full_like(positions[..., 0], base["beta2"])
+    if "second_moment" in knobs:
+        beta2 = _capped_beta(base["beta2"], positions[..., knobs.index("second_moment")])
     rate = torch.as_tensor(rates, dtype=torch.float32, device=p.device)[:, None]
     rate = rate * torch.exp(positions[..., knobs.index("scale")])  # [N, G]
-    new = trainer.layout.spread(1.0 - beta1)
+    new, new_square = trainer.layout.spread(1.0 - beta1), trainer.layout.spread(1.0 - beta2)
     shrink = 1.0 - trainer.layout.spread(rate) * base["weight_decay"] if trainer.rule.name == "adamw" else None
     for k, batch in enumerate(minibatches(before, trainer, num_steps), start=1):
-        step = before.step + k
+        step = torch.as_tensor(before.step + k, dtype=torch.float32, device=p.device)[:, None]
         loss = losses(trainer.layout.views(p), batch).sum()
         (g,) = torch.autograd.grad(loss, p, create_graph=True)
-        m, v = m + new * (g - m), v + (1.0 - base["beta2"]) * (g * g - v)
-        correction = torch.as_tensor(1.0 - base["beta2"] ** step, dtype=torch.float32, device=p.device)[:, None]
-        unbiased = rate / (1.0 - beta1 ** torch.as_tensor(step, dtype=torch.float32, device=p.device)[:, None])
+        m, v = m + new * (g - m), v + new_square * (g * g - v)
+        correction = trainer.layout.spread(1.0 - beta2**step)
+        unbiased = rate / (1.0 - beta1**step)
         root = torch.sqrt(v / correction + _TINY) + base["eps"]
         p = (p if shrink is None else p * shrink) - trainer.layout.spread(unbiased) * m / root
     return [p, m, v]
@@ -203,6 +206,11 @@ def differentiable_steps(
 def _moved_beta(base: float, shift: Tensor) -> Tensor:
     """The differentiable form of `optenv.control.knobs.move_towards_one`."""
     return (1.0 - (1.0 - base) * 10.0**-shift).clamp(0.0, max(base, _MAX_BETA))
+
+
+def _capped_beta(base: float, position: Tensor) -> Tensor:
+    """The differentiable form of the knob `second_moment`."""
+    return torch.where(position < 0.0, 1.0 - 1e-4 * 100.0**-position, 1.0).clamp_max(base)
 
 
 def minibatches(state: RunState, trainer: BatchedTrainer, num_steps: int) -> Iterator[Batch]:
