@@ -37,7 +37,7 @@ with needed_for("training with stable-baselines3"):
     from stable_baselines3.common.vec_env import VecNormalize
 
 VALIDATION = tuple(name for name, row in FEATURES.items() if row.of_validation)
-FEATURES_SEEN = with_features(VALIDATION, FEATURE_NAMES)
+FEATURES_SEEN = with_features(FEATURE_NAMES, VALIDATION)
 EPISODES = 8  # that a recurrent policy imitates; another learns the same from one
 LOGS = "log_*"  # of TensorBoard, by stable-baselines3
 IMITATION_RATE, IMITATION_BATCH = 2e-3, 2048

@@ -100,13 +100,13 @@ def run_controller(
       ValueError: if it is to learn, and does not, or the base optimizer has nothing for one of its knobs to move.
     """
     watched = sampled(control_edges(total, controller.interface.decisions), samples)
-    acting = guarded(controller) if guard else controller
+    observed = (guarded(controller) if guard else controller).interface
 
     def outcome(reveal_validation: bool) -> Outcome:
         runs = ArchitectureBatches([trainer])
         steps = rollout(
             runs,
-            acting,
+            controller,
             seeds,
             rates,
             total,
@@ -118,7 +118,7 @@ def run_controller(
         return _outcome(runs, (step.last for step in steps), watched, test, averages=samples > 0)
 
     blind = outcome(False)
-    if not samples or not observes_validation(acting.interface):
+    if not samples or not observes_validation(observed):
         return blind
     seeing = outcome(True)
     chosen = {"best": seeing.test["best"]} if test else {}

@@ -122,7 +122,7 @@ class Guard(Controller):
         features = with_features(own, (*NEEDED_FEATURES, *of_budgets, *of_returns))
         self.controller, self.interface = controller, replace(controller.interface, features=features)
         self._own_features = None if features == own else np.array([features.index(name) for name in own])
-        self._of_returns = {name: features.index(name) for name in of_returns}
+        self._of_returns = [features.index(name) for name in of_returns]
         self._of_budgets = [features.index(name) for name in of_budgets]
         self._significance, self._regret, self._log_scale = map(features.index, NEEDED_FEATURES)
         self.authority, self.optional_knobs = authority_of(controller, max_authority), controller.optional_knobs
@@ -193,7 +193,8 @@ class Guard(Controller):
         """Let runs return; return what is observed of them, with the scales that the controller would have had."""
         if not observation.shape[1]:
             return observation
-        seen = {name: observation[:, 0, i].astype(float) for name, i in self._of_returns.items()}
+        run = observation[:, 0]
+        seen = {name: run[:, i].astype(float) for name, i in zip(FEATURES_NEEDED, self._of_returns, strict=True)}
         scale = observation[..., self._log_scale].astype(float)
         ways_back.watch(seen, scale.mean(axis=1) * math.log(10.0), self.lost)
         if not ways_back.shift.any():

@@ -54,6 +54,8 @@ class WaysBack:
       restore: whose weights are to be put back, likewise.
     """
 
+    __slots__ = (*_STATE, "held", "keep", "restore")
+
     def __init__(self, num_runs: int):
         """Begin runs, with nothing kept."""
         self.shift, self.highest = np.zeros(num_runs), np.full(num_runs, -np.inf)

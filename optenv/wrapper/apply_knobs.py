@@ -85,11 +85,8 @@ class AppliedKnobs:
         moved = [g for g, group in enumerate(groups) if factor[g] != 1.0 and place(group, "lr") is not None]
         self._rated, self._factors = [groups[g] for g in moved], array("d", factor[moved])
         others = {name: value[0].tolist() for name, value in values.items() if _moves_another(name, value)}
-        self._moved = (
-            [_MovedGroup(group, {name: own[g] for name, own in others.items()}) for g, group in enumerate(groups)]
-            if others
-            else []
-        )
+        turned = (_MovedGroup(group, {name: own[g] for name, own in others.items()}) for g, group in enumerate(groups))
+        self._moved = [group for group in turned if group.moves] if others else []
         self._own_rates: list[Any] = []
         self._own: list[ParamGroup] = []
 
@@ -125,12 +122,12 @@ class _MovedGroup:
 
     def __init__(self, group: ParamGroup, values: dict[str, float]):
         self.group = group
-        self._moves: list[tuple[str, Place, float]] = []
+        self.moves: list[tuple[str, Place, float]] = []
         for knob, value in values.items():
             found = next(filter(None, (place(group, name) for name in KNOBS[knob].moves)), None)
             if found is not None and value != KNOBS[knob].neutral:
-                self._moves.append((knob, found, value))
-        self._names = list(dict.fromkeys(entry for _, (entry, _), _ in self._moves))
+                self.moves.append((knob, found, value))
+        self._names = list(dict.fromkeys(entry for _, (entry, _), _ in self.moves))
         self._own: list[Any] = []
         self._entries: ParamGroup = {}
 
@@ -139,7 +136,7 @@ class _MovedGroup:
         own = [self.group[name] for name in self._names]
         if not (self._own and all(map(is_, own, self._own))):
             self._own, self._entries = own, dict(zip(self._names, own, strict=True))
-            for knob, (entry, index), value in self._moves:
+            for knob, (entry, index), value in self.moves:
                 self._entries[entry] = _moved(self._entries[entry], index, knob, value)
         return self._entries
 

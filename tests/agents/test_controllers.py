@@ -47,7 +47,9 @@ def test_every_controller_steers_the_scalar_environment_as_it_steers_that_run_in
         "steps_per_action": 2,
         "knobs": interface.knobs,
         "control": interface.control,
+        "features": interface.features,
         "first_update": interface.first_update,
+        "first_update_norm": interface.first_update_norm,
     }
     vector = gymnasium.make_vec("OptControl-v0", num_envs=2, **settings)
     scalar = gymnasium.make("OptControl-v0", disable_env_checker=True, **settings)
@@ -61,9 +63,10 @@ def played(env, controller, rows, seed):
     """Losses after reset, [rows], and after each of five control steps, [5, rows]."""
     seen, infos = env.reset(seed=seed)
     first, losses = infos["loss"], []
-    controller.reset(rows, (seen.shape[-1] - 6) // 6)
+    names = controller.interface.features
+    controller.reset(rows, unflatten(seen.reshape(rows, -1), names).shape[1])
     for _ in range(5):
-        action = controller.act(unflatten(seen.reshape(rows, -1)))
+        action = controller.act(unflatten(seen.reshape(rows, -1), names))
         seen, _, _, _, infos = env.step(action.reshape(env.action_space.shape).astype(np.float32))
         losses.append(np.atleast_1d(infos["loss"]))
     env.close()
@@ -88,8 +91,10 @@ def test_every_controller_deployed_trains_and_its_history_says_at_what_rates(nam
 def test_controllers_are_made_and_act_where_torch_cannot_be_imported():
     code = (
         "import sys; sys.modules['torch'] = None; import agents; from agents.check import observations, play\n"
-        "import numpy; seen = observations(numpy.random.default_rng(0), 2, 3)\n"
-        "for name in agents.names(): play(agents.load(name), seen)"
+        "import numpy\n"
+        "for name in agents.names():\n"
+        "    one = agents.load(name)\n"
+        "    play(one, observations(numpy.random.default_rng(0), 2, 3, names=one.interface.features))"
     )
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)
 

@@ -11,6 +11,7 @@ from agents import EfficientMetaLearningTrainer
 from agents.cli import main
 from agents.policies.opt2vec.architecture import INTERFACE, make
 from agents.policies.opt2vec.controller import WindowedMlpController
+from agents.rules.auto import DECAY, PEAK
 from agents.training.curriculum import members
 from agents.training.opt2vec.meta_trainer import tempered
 from agents.training.opt2vec.recipe import CHECKPOINT, CONTROLLER, Opt2VecSettings, read_settings, train
@@ -20,7 +21,7 @@ from optenv import tasks
 from optenv.control.policy_file import PolicyFile
 from optenv.inner.trainer import make_trainer
 
-SHORT = replace(INTERFACE, decisions=6)
+SHORT = replace(INTERFACE, first_update_norm=0.1, decisions=6)
 SHAPE = {"embedding_dim": 8, "history_length": 4, "hidden": 8}
 
 
@@ -62,6 +63,8 @@ def test_the_differentiable_steps_are_those_of_the_trainer(name, optimizer):
 def test_the_gradient_in_every_decision_is_that_of_finite_differences(name):
     trainer, rates, n = make_trainer(tasks.get(name), "adam"), np.full(2, 1e-3), 2
     script = np.random.default_rng(1).uniform(-0.3, 0.5, (6, n, trainer.num_groups, len(SHORT.knobs)))
+    script[..., 2] = 0.0
+    script[0, ..., 2] = -0.75  # away from its ends and from Adam's own, where the derivative is one-sided
 
     def log_loss(script):
         return np.log(unroll(trainer, scripted().play(script), np.arange(n), rates, 12).loss)
@@ -78,7 +81,7 @@ def test_the_gradient_in_every_decision_is_that_of_finite_differences(name):
 
 def test_a_run_is_touched_by_its_own_decisions_alone():
     trainer = make_trainer(tasks.get("quadratic:3"), "adam")
-    script = np.full((6, 2, trainer.num_groups, 2), 0.1)
+    script = np.full((6, 2, trainer.num_groups, len(SHORT.knobs)), 0.1)
     alone, both = (
         action_gradients(
             trainer,
@@ -130,7 +133,7 @@ def test_options_of_the_trainer_do_something():
         {"radius": 1e-3},
     ):
         assert not np.array_equal(meta_trainer(1, **options).policy.file.tensors["head_weight"], default)
-    plain = replace(INTERFACE, first_update=None, decisions=4)
+    plain = replace(INTERFACE, first_update_norm=None, decisions=4)
     losses = [
         EfficientMetaLearningTrainer(policy=make(interface=plain), rate=rate).meta_loss(["quadratic:3"], [0], 2)
         for rate in (1e-3, 1e-1)
@@ -153,9 +156,12 @@ def test_the_published_call_runs_on_the_train_split_with_its_default_architectur
 
 def test_a_diverged_run_leaves_the_policy_finite():
     policy = make(interface=SHORT, **SHAPE)
-    tensors = {**policy.file.tensors, "head_bias": np.array([20.0, 0.0], np.float32)}  # the rate rises e-fold each time
+    tensors = {
+        **policy.file.tensors,
+        "head_bias": np.array([20.0, 0.0, 0.0], np.float32),
+    }  # the rate rises e-fold each time
     wild = WindowedMlpController(
-        PolicyFile(policy.kind, replace(SHORT, first_update=0.9), tensors, policy.file.settings)
+        PolicyFile(policy.kind, replace(SHORT, first_update_norm=100.0), tensors, policy.file.settings)
     )
     trainer = EfficientMetaLearningTrainer(policy=wild, task_names=["teacher_student:1"])
     trainer.meta_train(2, num_tasks_per_step=1, inner_steps=4, progress=False)
@@ -166,12 +172,12 @@ def test_the_teacher_rises_then_falls_and_stays_up_where_the_budget_is_unknown()
     teacher, x = WindowTeacher(make(**SHAPE).file, np.random.default_rng(0)), np.zeros((1, 1, 12), np.float32)
     teacher.reset(1, 1)
     x[..., 0] = -1.0
-    assert teacher.demonstrate(x)[1][0, 0].tolist() == [1.0, 0.0]
-    x[..., 11] = 2.0 / np.log(10.0)
+    assert teacher.demonstrate(x)[1][0, 0].tolist() == [1.0, 0.0, -1.0]
+    x[..., 11] = np.log10(PEAK / INTERFACE.first_update_norm)
     assert abs(teacher.demonstrate(x)[1][0, 0, 0]) < 1e-6
     x[..., 0] = 0.5
     window, wanted, actions = teacher.demonstrate(x)
-    assert wanted[0, 0, 0] == pytest.approx(3.0 + np.log(0.5) - 2.0, abs=1e-6)
+    assert wanted[0, 0, 0] == pytest.approx(np.log((1.0 - 0.5 - 0.0125) / DECAY), abs=1e-6)
     assert window[0, 0].reshape(4, -1)[-1, 0] == 0.5 and 0.0 < abs(actions - wanted).max() <= 2.0
 
 
@@ -179,7 +185,9 @@ def test_the_head_start_acts_as_the_teacher():
     policy = imitate_schedule(make(interface=SHORT, **SHAPE), ["quadratic:0", "quadratic:1"], seed=0, fitting_steps=300)
     assert policy.file.notes["imitation_error"] < 0.03
     with pytest.raises(ValueError, match="relative control"):
-        imitate_schedule(make(interface=replace(SHORT, control="absolute", first_update=None)), ["quadratic:0"], seed=0)
+        imitate_schedule(
+            make(interface=replace(SHORT, control="absolute", first_update_norm=None)), ["quadratic:0"], seed=0
+        )
 
 
 TINY = Opt2VecSettings(

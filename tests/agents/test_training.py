@@ -49,14 +49,14 @@ def test_the_exported_controller_acts_as_the_trained_model_does(name, tmp_path):
     path = train(replace(TINY, agent=name), tmp_path, progress=False)
     controller = agents.load(path)
     controller.reset(2, 3)
-    observation = np.random.default_rng(0).normal(size=(2, 3, 12)).astype(np.float32)
+    observation = np.random.default_rng(0).normal(size=(2, 3, 16)).astype(np.float32)
     content = torch.load(tmp_path / checkpoint.NAME, weights_only=False)
     statistics = content["observation"]
-    normal = (observation.reshape(6, 12) - statistics["mean"]) / np.sqrt(statistics["var"] + 1e-8)
+    normal = (observation.reshape(6, 16) - statistics["mean"]) / np.sqrt(statistics["var"] + 1e-8)
     model = ALGORITHMS[name].load_class().load(io.BytesIO(content["model"]), device="cpu")
     expected, _ = model.predict(np.clip(normal, -10, 10).astype(np.float32), deterministic=True)
     # float32 there, float64 here
-    np.testing.assert_allclose(controller.act(observation).reshape(6, 1), expected, atol=1e-5)
+    np.testing.assert_allclose(controller.act(observation).reshape(6, 2), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["ppo", "recurrent_ppo"])
@@ -125,7 +125,7 @@ def test_training_with_worker_processes_draws_the_same_tasks(tmp_path):
 def test_a_controller_learns_a_trivial_environment(tmp_path):
     """From far too low a rate, the loss falls only where the scale is raised: the policy has to learn to raise it."""
     settings = replace(
-        TINY, tasks=("quadratic:0",), first_update=None, lr=1e-5, rollouts=12, reward="log_loss_decrease"
+        TINY, tasks=("quadratic:0",), first_update_norm=None, lr=1e-5, rollouts=12, reward="log_loss_decrease"
     )
     controller = agents.load(train(settings, tmp_path, progress=False))
     controller.reset(1, 1)

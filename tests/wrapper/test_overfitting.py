@@ -6,9 +6,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+import agents
 import optenv
-from agents.rules.auto import AutoController
 from optenv.benchmark.run import run_controller
+from optenv.control.guard import Guard
 from optenv.env.torch_trainer import TorchRuns, torch_optimizer
 from optenv.inner.randomness import generator, minibatch_indices
 from optenv.inner.rollout import rollout
@@ -48,8 +49,11 @@ class Noisy(Task):
         return F.cross_entropy(F.linear(hidden, params["2.weight"], params["2.bias"]), batch[1])
 
 
-class Recorded(AutoController):
-    """The controller, and what it did."""
+class Recorded(Guard):
+    """`auto` under a guard, and what they did."""
+
+    def __init__(self):
+        super().__init__(agents.load("auto"))
 
     def reset(self, num_runs, num_groups):
         super().reset(num_runs, num_groups)
@@ -98,8 +102,8 @@ def test_fewer_looks_see_it_later_and_no_look_never():
 
 def test_the_benchmark_shows_validation_losses_only_where_they_choose_the_weights():
     trainer, seeds, rates = make_trainer(Noisy()), np.arange(3), np.full(3, 1e-3)
-    outcome = run_controller(trainer, AutoController(), seeds, rates, TOTAL, samples=39, test=True)
-    blind = run_controller(trainer, AutoController(), seeds, rates, TOTAL)
+    outcome = run_controller(trainer, agents.load("auto"), seeds, rates, TOTAL, samples=39, test=True)
+    blind = run_controller(trainer, agents.load("auto"), seeds, rates, TOTAL)
     np.testing.assert_array_equal(outcome.loss, blind.loss)
     np.testing.assert_array_equal(outcome.valid[-1], blind.loss)
     assert (outcome.offered[-1] < 0.8 * outcome.valid[-1]).all()  # it returned, and ends lower

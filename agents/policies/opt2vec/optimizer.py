@@ -115,7 +115,7 @@ def _adamw(params: Iterable[Any], fused: bool | None, **options: Any) -> torch.o
 def _policy(pretrained: Pretrained, asked: dict[str, Any], seed: int) -> WindowedMlpController:
     """Return the policy: untrained, from the base rate; or the pretrained one, if it is what was asked for."""
     if pretrained is None:
-        return make(interface=replace(INTERFACE, first_update=None), seed=seed, **asked)
+        return make(interface=replace(INTERFACE, first_update_norm=None), seed=seed, **asked)
     policy = load_policy(pretrained_file(pretrained)) if isinstance(pretrained, (str, Path)) else pretrained
     if not isinstance(policy, WindowedMlpController):
         raise TypeError(f"pretrained: expected an Opt2Vec policy; received {type(policy).__name__}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,6 +45,7 @@ def teach(
       fixed_actions: of the knobs after `scale`, the same at every decision; by default 0.
     """
     done: list[Trials] = []
+    how: dict[str, Any] = {"number": number, "num_features": len(interface.features), "workers": workers}
     network = None
     for rounds, name in enumerate(TRIALS):
         trial = partial(
@@ -55,7 +57,7 @@ def teach(
             network=network,
             fixed_actions=fixed_actions,
         )
-        done.append(collect(trial, folder / name, number=number, workers=workers, progress=progress))
+        done.append(collect(trial, folder / name, progress=progress, **how))
         network = fit(joined(*done), usual, seed=seed)
     assert network is not None
     return network

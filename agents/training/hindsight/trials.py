@@ -16,7 +16,6 @@ from agents.training.curriculum import Curriculum
 from agents.training.imitation import scheduled
 from optenv.benchmark.run import run_controller
 from optenv.control.controller import Controller, Interface
-from optenv.control.features import FEATURE_NAMES
 from optenv.errors import needed_for
 from optenv.files import read_npz, reading
 from optenv.inner.trainer import make_trainer
@@ -132,7 +131,7 @@ class AtPeaks(Controller):
         chosen = np.full(len(rows), self._usual) if self._network is None else self._network.choose(rows)
         self.views.append(observation)
         self.chosen.append(chosen.reshape(observation.shape[:2]))
-        self.weight.append(WEIGHTS[self._when](observation[0, 0, FEATURE_NAMES.index("progress")]))
+        self.weight.append(WEIGHTS[self._when](observation[0, 0, self.interface.features.index("progress")]))
         peaks = chosen + self.weight[-1] * np.repeat(self._added, observation.shape[1])
         actions = np.tile(self._actions, (*observation.shape[:2], 1))
         actions[..., 0] = scheduled(rows, self.interface, peaks).reshape(observation.shape[:2])
@@ -199,15 +198,18 @@ def draw_and_try(
     return try_peaks(drawn, interface, run_seed, reveal_budget=reveal_budget, **how)
 
 
-def collect(trial: Callable[[int], Trials], file: Path, *, number: int, workers: int, progress: bool = True) -> Trials:
+def collect(
+    trial: Callable[[int], Trials], file: Path, *, number: int, num_features: int, workers: int, progress: bool = True
+) -> Trials:
     """Return `number` trials, by their index, from worker processes.
 
-    It goes on from what `file` (npz) already holds, so an interrupted collection ends as an uninterrupted one.
+    It goes on from what `file` (npz) already holds, so an interrupted collection ends as an uninterrupted one; what it
+    holds has to be of views of `num_features`.
     """
     with needed_for("a teacher with hindsight"):
         from joblib import Parallel, delayed
 
-    done = _read(file)
+    done = _read(file, num_features)
     tried = sum(len(trials) for trials in done) // SEEDS
     bar = tqdm(total=number, initial=tried, desc="hindsight", unit="task", disable=not progress)
     with Parallel(n_jobs=max(1, workers), return_as="generator") as parallel, bar:
@@ -224,11 +226,11 @@ def joined(*parts: Trials) -> Trials:
     return Trials(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Trials)))
 
 
-def _read(file: Path) -> list[Trials]:
+def _read(file: Path, num_features: int) -> list[Trials]:
     if not file.exists():
         return []
     inner = len(PEAKS), len(WATCHED), GROUPS
-    shapes = ((*inner, len(FEATURE_NAMES)), (len(PEAKS),), inner, (len(PEAKS),), (len(WATCHED),))
+    shapes = ((*inner, num_features), (len(PEAKS),), inner, (len(PEAKS),), (len(WATCHED),))
     with reading(file, "trials of peaks (.npz)"):
         found = read_npz(file)
         for field, shape in zip(fields(Trials), shapes, strict=True):

@@ -62,7 +62,7 @@ class EfficientMetaLearningTrainer:
         rate: float = 1e-3,
         hidden_budget_share: float = 0.2,
         learning_rate: float = 1e-4,
-        radius: float = 0.01,
+        radius: float = 0.004,
         seed: int = 0,
         **architecture: Any,
     ):

@@ -55,7 +55,7 @@ class Opt2VecSettings(Architecture):
     runs_per_task: int = 8
     inner_steps: Sequence[int] = (4, 8)
     learning_rate: float = 1e-4
-    radius: float = 0.01
+    radius: float = 0.004
     head_start: bool = True
     imitated_inner_steps: Sequence[int] = (4, 8, 16)
     fitting_steps: int = 2000
