@@ -125,7 +125,13 @@ def test_training_with_worker_processes_draws_the_same_tasks(tmp_path):
 def test_a_controller_learns_a_trivial_environment(tmp_path):
     """From far too low a rate, the loss falls only where the scale is raised: the policy has to learn to raise it."""
     settings = replace(
-        TINY, tasks=("quadratic:0",), first_update_norm=None, lr=1e-5, rollouts=12, reward="log_loss_decrease"
+        TINY,
+        tasks=("quadratic:0",),
+        knobs=("scale",),
+        first_update_norm=None,
+        lr=1e-5,
+        rollouts=12,
+        reward="log_loss_decrease",
     )
     controller = agents.load(train(settings, tmp_path, progress=False))
     controller.reset(1, 1)
