@@ -39,11 +39,11 @@ from optenv.control.features import flatten
 from optenv.inner.trainer import make_trainer
 
 STEPS, DECISIONS, USUAL_RATE = 200, 20, 1e-3
-INTERFACE = Interface(knobs=("scale",), control="relative", first_update=0.01, decisions=DECISIONS)
+INTERFACE = Interface(knobs=("scale",), control="relative", first_update_norm=0.35, decisions=DECISIONS)
 SETTINGS: dict[str, Any] = {
     "knobs": INTERFACE.knobs,
     "control": INTERFACE.control,
-    "first_update": INTERFACE.first_update,
+    "first_update_norm": INTERFACE.first_update_norm,
     "reward": "log_loss_decrease",
     "lr": USUAL_RATE,
 }

@@ -97,7 +97,7 @@ def test_what_is_missing_is_named_with_what_needs_it():
 
 def test_without_gymnasium_the_packages_import_and_controllers_load():
     done = run("sys.modules['gymnasium'] = None\nimport optenv, agents; print(agents.load('ppo').interface.knobs)")
-    assert done.stdout == "('scale',)\n", done.stderr
+    assert done.stdout == "('scale', 'second_moment')\n", done.stderr
 
 
 COMMANDS = (

@@ -19,7 +19,7 @@ from optenv.control.controller import Controller, Interface
 from optenv.control.policy_file import PolicyFile
 from optenv.errors import needed_for
 
-ENVIRONMENTS, FIRST_UPDATE, RATE = 2, 0.01, 1e-3
+ENVIRONMENTS, FIRST_UPDATE_NORM, RATE = 2, 0.35, 1e-3
 JUDGES = 8
 """Runs that judge a policy; training draws others."""
 FIRST_JUDGE = 1_000_000_007
@@ -94,13 +94,13 @@ def learn(settings: LearnSettings) -> Iterator[Reference | Lesson]:
 
 
 def _interface(settings: LearnSettings) -> Interface:
-    return Interface(knobs=settings.knobs, control="relative", first_update=FIRST_UPDATE, decisions=DECISIONS)
+    return Interface(knobs=settings.knobs, control="relative", first_update_norm=FIRST_UPDATE_NORM, decisions=DECISIONS)
 
 
 def _curriculum(settings: LearnSettings) -> Any:
     from agents.training.curriculum import Curriculum
 
-    own = {"knobs": settings.knobs, "control": "relative", "first_update": FIRST_UPDATE, "lr": settings.lr}
+    own = {"knobs": settings.knobs, "control": "relative", "first_update_norm": FIRST_UPDATE_NORM, "lr": settings.lr}
     return Curriculum(
         tasks=(settings.task,), optimizers=(settings.optimizer,), budgets=(settings.steps,), groupings=("layer",),
         decisions=DECISIONS, settings=own | {"reward": "log_loss_decrease"},

@@ -20,6 +20,7 @@ from agents.cli import add_train
 from agents.training import checkpoint
 from agents.training.algorithms import ALGORITHMS
 from agents.training.reinforcement import TrainSettings, from_options, read_settings, train
+from optenv.control.features import FEATURE_NAMES
 from optenv.control.policy_file import PolicyFile
 
 TINY = TrainSettings(
@@ -128,6 +129,7 @@ def test_a_controller_learns_a_trivial_environment(tmp_path):
         TINY,
         tasks=("quadratic:0",),
         knobs=("scale",),
+        features=FEATURE_NAMES,
         first_update_norm=None,
         lr=1e-5,
         rollouts=12,
