@@ -76,7 +76,8 @@ class ScheduleTeacher(Teacher):
         Args:
           interface: of the policy.
           generator: of the noise.
-          peak: from groups' views, [rows, features], to the log of the peak over that of `auto`, [rows]; None for 0.
+          peak: from groups' views, [rows, features], to the log of the highest scale over the first, [rows]; None
+            for that of `auto`.
           dtype: precision of the answers.
 
         Raises:
@@ -88,36 +89,61 @@ class ScheduleTeacher(Teacher):
                 f"received {interface!r}"
             )
         self.interface, self._generator, self._peak, self._dtype = interface, generator, peak, dtype
+        self._usual = np.log(auto.PEAK / interface.first_update_norm)
 
     def demonstrate(self, observation: Array) -> tuple[Array, Array, Array]:
         """Return the observation, the schedule's actions and these with noise, [N, G, features or knobs]."""
         rows = observation.reshape(-1, observation.shape[-1])
         wanted = np.zeros((len(rows), len(self.interface.knobs)), self._dtype)
-        wanted[:, 0] = scheduled(rows, self.interface, 0.0 if self._peak is None else self._peak(rows))
+        wanted[:, 0] = scheduled(rows, self.interface, self._usual if self._peak is None else self._peak(rows))
         if "second_moment" in self.interface.knobs:
             wanted[:, self.interface.knobs.index("second_moment")] = -1.0
         wanted = wanted.reshape(*observation.shape[:2], -1)
         return observation, wanted, np.clip(wanted + self._generator.normal(0.0, NOISE, wanted.shape), -1.0, 1.0)
 
 
-def scheduled(views: Array, interface: Interface, peak: float | Array = 0.0) -> Array:
+def scheduled(views: Array, interface: Interface, peak: float | Array) -> Array:
     """Return the relative actions of the knob `scale` that follow the schedule of `auto`, [rows].
 
     Args:
       views: of groups, as observed, [rows, features]; where the budget is unknown, the peak is held.
-      interface: what the views show, the norm of the first update, and the control steps of a run.
-      peak: log of the peak over that of `auto`; one number, or one per row.
+      interface: what the views show, and the control steps of a run.
+      peak: log of the highest scale over the first; one number, or one per row.
     """
-    position = views[:, interface.features.index("log_scale")] * np.log(10.0)
-    return np.clip((log_scale(views, interface) + peak - position) / KNOBS["scale"].step, -1.0, 1.0)
-
-
-def log_scale(views: Array, interface: Interface) -> Array:
-    """Return the log of the scale over the first that `auto` has at this moment, [rows]; its peak where unknown."""
-    assert interface.first_update_norm is not None
-    progress, horizon = (views[:, interface.features.index(name)].astype(float) for name in ("progress", "horizon"))
+    progress, horizon, log_scale = (
+        views[:, interface.features.index(name)].astype(float) for name in ("progress", "horizon", "log_scale")
+    )
     known = auto.log_schedule(progress, horizon, interface.decisions)
-    return np.where(progress == UNKNOWN, 0.0, known) + np.log(auto.PEAK / interface.first_update_norm)
+    wanted = np.where(progress == UNKNOWN, 0.0, known) + peak - log_scale * np.log(10.0)
+    return np.clip(wanted / KNOBS["scale"].step, -1.0, 1.0)
+
+
+def warmup_linear(views: Array, peak: Array, interface: Interface) -> Array:
+    """Rise by `peak` nats in the first decisions, then fall linearly to 0 at the end of the budget.
+
+    Args:
+      views: of groups, as observed, [rows, features].
+      peak: log of the highest scale over the first, [rows].
+      interface: what the views show, and the control steps of a run.
+
+    Returns:
+      Relative actions of the knob `scale`, [rows].
+    """
+    progress, log_scale = (views[:, interface.features.index(name)] for name in ("progress", "log_scale"))
+    wanted = linear_decay(progress, peak, interface.decisions) - log_scale * np.log(10.0)
+    return np.clip(wanted / KNOBS["scale"].step, -1.0, 1.0)
+
+
+def linear_decay(progress: Array, peak: float | Array, decisions: int) -> Array:
+    """Return the log of the scale over the first that falls linearly from e^peak to 0, [rows]; e^peak where unknown.
+
+    Args:
+      progress: share of the budget spent, [rows]; `UNKNOWN` where the budget is.
+      peak: one number, or one per row.
+      decisions: control steps of a run, to whose edges the progress is rounded.
+    """
+    left = np.where(progress == UNKNOWN, 1.0, 1.0 - np.floor(progress * decisions + 0.5) / decisions)
+    return peak + np.log(np.maximum(left, 0.01))
 
 
 def fitting_steps(rows: int, batch: int) -> int:

@@ -1,12 +1,10 @@
 """The teacher with hindsight: what it is fitted to, and that an interrupted collection is the uninterrupted one."""
 
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import torch
 
-from agents.rules import auto
 from agents.training.curriculum import Curriculum
 from agents.training.hindsight.teacher import fit, interpolated
 from agents.training.hindsight.trials import (
@@ -21,11 +19,11 @@ from agents.training.hindsight.trials import (
     joined,
     try_peaks,
 )
-from agents.training.imitation import scheduled
+from agents.training.imitation import warmup_linear
 from optenv.control.controller import Interface
 from optenv.control.features import FEATURE_NAMES
 
-INTERFACE = Interface(knobs=("scale",), control="relative", first_update_norm=0.35)
+INTERFACE = Interface(knobs=("scale",), control="relative", first_update=0.01)
 CURRICULUM = Curriculum(tasks=("quadratic:3",), budgets=(40,), settings={"lr": 1e-3})
 
 
@@ -38,14 +36,11 @@ def test_a_peak_loses_what_its_neighbours_lost_and_a_mean_between_them():
 
 
 def test_a_trial_holds_runs_that_differ_in_their_peak_alone():
-    trials = try_peaks(CURRICULUM.draw(np.random.default_rng(0)), INTERFACE, seed=1, usual=-1.0)
+    trials = try_peaks(CURRICULUM.draw(np.random.default_rng(0)), INTERFACE, seed=1)
     assert trials.views.shape == (SEEDS, len(PEAKS), len(WATCHED), GROUPS, len(FEATURE_NAMES))
     assert (trials.regret.min(axis=1) == 0.0).all() and (trials.regret.max(axis=1) > 0.1).all()
     scale = trials.views[0, :, WATCHED.index(2), 0, FEATURE_NAMES.index("log_scale")] * np.log(10.0)
-    # The second decision is for the second of 40 control steps, in the rise; 1 nat each at most.
-    shape = auto.log_schedule(np.array(1 / 40), np.zeros(()), INTERFACE.decisions)
-    expected = np.log(auto.PEAK / 0.35) - 1.0 + shape + np.array(PEAKS)
-    np.testing.assert_allclose(scale, np.clip(expected, -2.0, 2.0), atol=0.03)
+    np.testing.assert_allclose(scale, np.clip(PEAKS, -2.0, 2.0), atol=0.03)  # two decisions, 1 nat each at most
 
 
 def test_the_teacher_finds_the_best_peak_from_what_tells_it():
@@ -65,16 +60,16 @@ def test_the_teacher_finds_the_best_peak_from_what_tells_it():
         np.ones((60, len(WATCHED)), np.float32),
     )
     seen = views[:, 0, 0, 0].astype(np.float32)
-    views_of = replace(INTERFACE, decisions=1000)
-    actions = scheduled(seen, views_of, fit(trials, seed=0).choose(seen))
-    # At half of the budget the schedule stands at 0.5 / DECAY of the peak, and this run at ten times its first scale.
-    expected = best[:, 0] + np.log(auto.PEAK / 0.35 * 0.5 / auto.DECAY / 10.0)
-    np.testing.assert_allclose(actions, np.clip(expected, -1.0, 1.0), atol=0.2)
+    actions = warmup_linear(seen, fit(trials, seed=0).choose(seen), INTERFACE)
+    # At half of the budget the schedule stands at the peak less log 2, and this run at log 10.
+    np.testing.assert_allclose(actions, np.clip(best[:, 0] - np.log(2.0) - np.log(10.0), -1.0, 1.0), atol=0.2)
 
 
 def test_an_interrupted_collection_ends_as_an_uninterrupted_one(tmp_path):
-    trial = partial(draw_and_try, CURRICULUM, INTERFACE, seed=(3,), usual=0.0)
-    settings = {"workers": 1, "num_features": 12, "progress": False}
+    trial, settings = (
+        partial(draw_and_try, CURRICULUM, INTERFACE, seed=(3,)),
+        {"workers": 1, "num_features": 12, "progress": False},
+    )
     whole = collect(trial, tmp_path / "whole.npz", number=3, **settings)
     collect(trial, tmp_path / "cut.npz", number=1, **settings)
     resumed = collect(trial, tmp_path / "cut.npz", number=3, **settings)
@@ -83,9 +78,9 @@ def test_an_interrupted_collection_ends_as_an_uninterrupted_one(tmp_path):
 
 
 def test_the_second_round_tries_peaks_around_those_that_the_network_chooses():
-    trials = try_peaks(CURRICULUM.draw(np.random.default_rng(0)), INTERFACE, seed=1, usual=0.0)
+    trials = try_peaks(CURRICULUM.draw(np.random.default_rng(0)), INTERFACE, seed=1)
     network = fit(trials, seed=0)
-    around = try_peaks(CURRICULUM.draw(np.random.default_rng(0)), INTERFACE, seed=1, usual=0.0, network=network)
+    around = try_peaks(CURRICULUM.draw(np.random.default_rng(0)), INTERFACE, seed=1, network=network)
     chosen = network.choose(around.views.reshape(-1, len(FEATURE_NAMES)).astype(np.float32))
     np.testing.assert_allclose(around.chosen.ravel(), chosen, atol=0.05)
     np.testing.assert_allclose(around.added[0], OFFSETS)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 import agents
 import optenv
 from optenv.control.guard import Guard
-from optenv.control.unknown_budget import FALL, PEAK, RISE
+from optenv.control.unknown_budget import FALL, RISE, peak
 
 TRAINED = ("ppo", "recurrent_ppo", "garo", "opt2vec")
 OTHERS = ("optbrain", "adaptive")
@@ -51,8 +51,8 @@ def test_without_a_budget_the_first_scale_follows_a_schedule(make_problem, name,
     optimizer = optenv.ControlledOptimizer(optim.SGD(problem.groups, 1e-3), controller, steps_per_action=every)
     problem.train(optimizer, 201)
     steps, scales = (np.array([record[key] for record in optimizer.history]) for key in ("step", "scale"))
-    peak = PEAK / controller.interface.first_update
-    expected = scales[0, 0] * peak ** np.minimum(steps / RISE, 1.0) / (1.0 + steps / FALL)
+    highest = peak(controller.interface)
+    expected = scales[0, 0] * highest ** np.minimum(steps / RISE, 1.0) / (1.0 + steps / FALL)
     late = steps >= 150  # a scale moves at most by a factor of e in a decision
     np.testing.assert_allclose(scales[late, 0], expected[late], rtol=1e-4)
 

@@ -56,6 +56,7 @@ class GruController(FilePolicy):
         """
         _check(file)
         super().__init__(file)
+        self.returns = False  # false alarms cost it more than returns gain, see docs/research.md
         self._width = file.tensors["gru_hidden"].shape[1]
         self._layerwise = file.settings.get("layerwise", False)
         self.neutral_untrained = not (file.tensors["weight0"].any() or file.tensors["bias0"].any())

@@ -18,14 +18,15 @@ from agents.policies.garo.torch_twin import GruTwin
 from agents.training.curriculum import BUDGETS, Curriculum, cost, members
 from agents.training.hindsight.teacher import teach
 from agents.training.hindsight.trials import TRIALS, PeakNetwork
-from agents.training.imitation import NOISE, Teacher, imitate, log_scale
+from agents.training.imitation import NOISE, Teacher, imitate, linear_decay
 from agents.training.run_folder import CONTROLLER, begin, settings_of
 from optenv.benchmark.run import run_controller
 from optenv.control.controller import Controller, Interface
+from optenv.control.features import FEATURE_NAMES
 from optenv.inner.trainer import make_trainer
 
 Array = np.ndarray
-INTERFACE = Interface(knobs=EMITTED, control="relative", first_update_norm=0.035)
+INTERFACE = Interface(knobs=EMITTED, control="relative", first_update=1e-3)
 IMITATED, RUNS = 32, 24  # tasks whose runs are imitated, and runs of each
 FITTING_STEPS, RATE = 400, 1e-2
 _DRAWS = 1_000_000  # keeps these draws apart from others under the same seed
@@ -33,8 +34,8 @@ _DRAWS = 1_000_000  # keeps these draws apart from others under the same seed
 FIXED_ACTIONS = (1.0, 0.0)  # of momentum, which then rises to its bound, and of weight decay
 MOMENTUM = 2.0  # emission before tanh
 # See docs/research.md, "GARO: from a schedule by evolution, then by hindsight".
-# The usual peak is the log of it over that of `auto`, since momentum is to come; the range is around it.
-USUAL_PEAK, PEAK_RANGE, MEMORY = -2.5, (-2.0, 2.5), 0.5
+FIRST_PEAK, PEAK_RANGE, MEMORY = 2.25, (0.5, 4.75), 0.5
+_PROGRESS = FEATURE_NAMES.index("progress")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +89,7 @@ class GaroSettings:
 
 
 class HindsightTeacher(Teacher):
-    """Follow the schedule of `auto` at a peak that a network chooses, under momentum.
+    """Rise to e^peak times the first rate, then fall linearly to 0 at the end of the budget, under momentum.
 
     The choices of groups and of decisions are averaged, since single ones jump about. Recorded are observations
     averaged over groups, and emissions before softplus, tanh and softplus.
@@ -101,14 +102,13 @@ class HindsightTeacher(Teacher):
     def reset(self, num_runs: int, num_groups: int) -> None:
         """Begin runs at the first rate."""
         super().reset(num_runs, num_groups)
-        self._log_rate, self._peak = np.zeros(num_runs), np.full(num_runs, USUAL_PEAK)
+        self._log_rate, self._peak = np.zeros(num_runs), np.full(num_runs, FIRST_PEAK)
 
     def demonstrate(self, observation: Array) -> tuple[Array, Array, Array]:
         """Return mean observations, [N, features], emissions, [N, 3], and actions of all three knobs, [N, G, 3]."""
-        rows = observation.reshape(-1, observation.shape[-1])
-        chosen = self._network.choose(rows, *PEAK_RANGE).reshape(observation.shape[:2])
-        self._peak = MEMORY * self._peak + (1.0 - MEMORY) * chosen.mean(axis=1)
-        wanted = log_scale(observation[:, 0], self.interface) + self._peak
+        chosen = self._network.choose(observation.reshape(-1, observation.shape[-1])).reshape(observation.shape[:2])
+        self._peak = MEMORY * self._peak + (1.0 - MEMORY) * np.clip(chosen.mean(axis=1), *PEAK_RANGE)
+        wanted = linear_decay(observation[:, 0, _PROGRESS], self._peak, self.interface.decisions)
         change = np.clip(wanted - self._log_rate, -1.0, 1.0)
         emitted = np.log(np.expm1(np.exp(change))) - ONE
         emissions = np.stack([emitted, np.full_like(emitted, MOMENTUM), 0.0 * emitted], axis=-1)
@@ -144,7 +144,6 @@ def train(settings: GaroSettings, folder: Path, *, resume: bool = False, progres
         number=settings.hindsight,
         workers=settings.workers,
         seed=settings.seed,
-        usual=USUAL_PEAK,
         progress=progress,
         fixed_actions=FIXED_ACTIONS,
     )

@@ -27,7 +27,6 @@ def teach(
     number: int,
     workers: int,
     seed: int,
-    usual: float = 0.0,
     progress: bool = True,
     fixed_actions: tuple[float, ...] = (),
 ) -> PeakNetwork:
@@ -40,7 +39,6 @@ def teach(
       number: tasks in a round.
       workers: processes.
       seed: of everything.
-      usual: log of the peak over that of `auto` around which peaks are tried at first.
       progress: whether to show progress bars.
       fixed_actions: of the knobs after `scale`, the same at every decision; by default 0.
     """
@@ -49,26 +47,19 @@ def teach(
     network = None
     for rounds, name in enumerate(TRIALS):
         trial = partial(
-            draw_and_try,
-            curriculum,
-            interface,
-            seed=(seed, rounds),
-            usual=usual,
-            network=network,
-            fixed_actions=fixed_actions,
+            draw_and_try, curriculum, interface, seed=(seed, rounds), network=network, fixed_actions=fixed_actions
         )
         done.append(collect(trial, folder / name, progress=progress, **how))
-        network = fit(joined(*done), usual, seed=seed)
+        network = fit(joined(*done), seed=seed)
     assert network is not None
     return network
 
 
-def fit(trials: Trials, usual: float = 0.0, *, seed: int, batch: int = 512) -> PeakNetwork:
+def fit(trials: Trials, *, seed: int, batch: int = 512) -> PeakNetwork:
     """Fit a network to lose least over all trials, a regret r counted as `SOFT` log(1 + r / `SOFT`).
 
     Args:
       trials: what was tried.
-      usual: the peak that the network begins at.
       seed: of its weights and batches.
       batch: views in each.
     """
@@ -81,7 +72,7 @@ def fit(trials: Trials, usual: float = 0.0, *, seed: int, batch: int = 512) -> P
         inner = views[0, ..., 0].numel()
         views = views.reshape(-1, views.shape[-1])
         steps = fitting_steps(len(views), batch)
-        network = PeakNetwork(views[torch.randint(len(views), (20_000,))].float(), usual)
+        network = PeakNetwork(views[torch.randint(len(views), (20_000,))].float())
         optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for _ in range(steps):

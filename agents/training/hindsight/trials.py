@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from agents.training.curriculum import Curriculum
-from agents.training.imitation import scheduled
+from agents.training.imitation import warmup_linear
 from optenv.benchmark.run import run_controller
 from optenv.control.controller import Controller, Interface
 from optenv.errors import needed_for
@@ -22,15 +22,15 @@ from optenv.inner.trainer import make_trainer
 
 Array = np.ndarray
 # All numbers below are those of docs/research.md, "Hindsight: which peak would have been best".
-# Of each round: what is added to the peaks that the last round's network chooses, or in the first to the usual peak.
-PEAKS = (-3.75, -2.25, -1.25, -0.5, 0.0, 0.75, 1.5, 2.5)
+# Of each round: what is added to the peaks that the last round's network chooses, 0 in the first.
+LOWEST, HIGHEST = -1.5, 5.25  # log of the highest scale over the first
+LEAST = 1.0  # of a teacher of layers: giving up, where all that was tried was low, does not carry over to other tasks
+PEAKS = (LOWEST, 0.0, 1.0, 2.0, 2.75, 3.5, 4.25, HIGHEST)  # log of the highest scale over the first
 OFFSETS = (-2.5, -1.5, -0.8, -0.3, 0.0, 0.4, 0.9, 1.6)
-LEAST = -2.0  # of a teacher of layers: giving up, where all that was tried was low, does not carry over to other tasks
 SEEDS = 3
 TRIALS = ("trials-1.npz", "trials-2.npz", "trials-3.npz")  # of the rounds
 GROUPS = 3
 WATCHED = (0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 30, 35)  # decisions whose views are recorded, of 40
-LOOKS = 20  # at the validation loss before the end of a run
 WORST = 3.0  # nats; giving up on a task that could be learned has to cost far more than overfitting one
 SAVE_EVERY = 40
 HIDDEN_BUDGET_SHARE = 0.15  # of the tasks; their runs stay at the peak
@@ -38,16 +38,11 @@ RATE = 1e-3  # the first scale takes its place
 
 
 class PeakNetwork(nn.Module):
-    """A network from a group's view to the log of the peak over that of `auto`.
+    """A network from a group's view to the log of the highest scale over the first."""
 
-    Attributes:
-      usual: what is chosen at first for every view.
-    """
-
-    def __init__(self, views: Tensor, usual: float, width: int = 64):
-        """Take the observation statistics of `views`, [B, features]."""
+    def __init__(self, views: Tensor, width: int = 64):
+        """Take the observation statistics of `views`, [B, features]; begin at a peak of 3 for every view."""
         super().__init__()
-        self.usual = usual
         self._mean, self._std = views.mean(0), views.std(0) + 1e-3
         self._body = nn.Sequential(nn.Linear(views.shape[1], width), nn.Tanh(), nn.Linear(width, width), nn.Tanh())
         self._head = nn.Linear(width, 1)
@@ -57,13 +52,13 @@ class PeakNetwork(nn.Module):
     def forward(self, view: Tensor, noise: float = 0.0) -> Tensor:
         """Return a peak per view, [B, features] to [B]; `noise` in standard deviations blurs the views."""
         x = ((view - self._mean) / self._std).clamp(-10.0, 10.0)
-        return self.usual + 2.0 * self._head(self._body(x + noise * torch.randn_like(x)))[:, 0]
+        return 3.0 + 2.0 * self._head(self._body(x + noise * torch.randn_like(x)))[:, 0]
 
     @torch.no_grad()
-    def choose(self, views: Array, least: float = PEAKS[0], most: float = PEAKS[-1]) -> Array:
-        """Return a peak per view, [B, features] to [B], from `least` to `most` above the usual one."""
+    def choose(self, views: Array, least: float = LOWEST) -> Array:
+        """Return a peak per view from `least` to `HIGHEST`, [B, features] to [B]."""
         peak = self(torch.as_tensor(views, dtype=torch.float32)).numpy()
-        return np.clip(peak, self.usual + least, self.usual + most)
+        return np.clip(peak, least, HIGHEST)
 
 
 @dataclass(frozen=True)
@@ -72,8 +67,7 @@ class Trials:
 
     Attributes:
       views: of groups at some decisions, [trials, peaks, decisions, GROUPS, features] float16.
-      regret: log of the validation loss, mean of the final one's and of the least one's, over that of the trial's best
-        peak, at most `WORST`, [trials, peaks].
+      regret: log of the final validation loss over that of the trial's best peak, at most `WORST`, [trials, peaks].
       chosen: peaks that were chosen for these views, before what was added, [trials, peaks, decisions, GROUPS] float16.
       added: what was added to them where the weight is 1, [trials, peaks].
       weight: how much of it was added, from 0 to 1, [trials, decisions].
@@ -107,14 +101,13 @@ class AtPeaks(Controller):
         self,
         interface: Interface,
         added: Array,
-        usual: float,
         network: PeakNetwork | None = None,
         when: int = -1,
         fixed_actions: tuple[float, ...] = (),
     ):
-        """Add `added[i]` to the peaks of run i, which the network chooses; without one they are the usual."""
+        """Add `added[i]` to the peaks of run i, which the network chooses; without one they are 0."""
         self.interface, self._added, self._network, self._when = interface, added, network, when
-        self._usual, self.optional_knobs = usual, interface.knobs[1:]
+        self.optional_knobs = interface.knobs[1:]
         self._actions = np.zeros(len(interface.knobs))
         self._actions[1 : 1 + len(fixed_actions)] = fixed_actions
         self.reset(0, 0)
@@ -128,13 +121,13 @@ class AtPeaks(Controller):
     def act(self, observation: Array) -> Array:
         """Return the schedule's actions, [N, G, knobs]."""
         rows = observation.reshape(-1, observation.shape[-1])
-        chosen = np.full(len(rows), self._usual) if self._network is None else self._network.choose(rows)
+        chosen = np.zeros(len(rows)) if self._network is None else self._network.choose(rows)
         self.views.append(observation)
         self.chosen.append(chosen.reshape(observation.shape[:2]))
         self.weight.append(WEIGHTS[self._when](observation[0, 0, self.interface.features.index("progress")]))
         peaks = chosen + self.weight[-1] * np.repeat(self._added, observation.shape[1])
         actions = np.tile(self._actions, (*observation.shape[:2], 1))
-        actions[..., 0] = scheduled(rows, self.interface, peaks).reshape(observation.shape[:2])
+        actions[..., 0] = warmup_linear(rows, peaks, self.interface).reshape(observation.shape[:2])
         return actions
 
 
@@ -143,7 +136,6 @@ def try_peaks(
     interface: Interface,
     seed: int,
     *,
-    usual: float,
     reveal_budget: bool = True,
     network: PeakNetwork | None = None,
     fixed_actions: tuple[float, ...] = (),
@@ -154,20 +146,17 @@ def try_peaks(
       drawn: by a curriculum.
       interface: of the policies that are to learn from it.
       seed: of the runs.
-      usual: the usual peak.
       reveal_budget: whether the network observes the budget.
-      network: chooses the peaks to which others are added; None adds them to the usual one.
+      network: chooses the peaks to which others are added; None adds them to 0.
       fixed_actions: of the knobs after `scale`, the same at every decision.
     """
     trainer = make_trainer(drawn["task"], drawn["optimizer"], drawn["groups"], **drawn["optimizer_options"])
     added = np.tile(PEAKS if network is None else OFFSETS, SEEDS)
     seeds = seed + np.repeat(np.arange(SEEDS), len(PEAKS))
     when = -1 if network is None or not reveal_budget else seed % len(WEIGHTS)
-    controller = AtPeaks(interface, added, usual, network, when, fixed_actions)
+    controller = AtPeaks(interface, added, network, when, fixed_actions)
     rates, total = np.full(len(seeds), RATE), drawn["num_inner_steps"]
-    outcome = run_controller(
-        trainer, controller, seeds, rates, total, reveal_budget=reveal_budget, guard=False, samples=LOOKS
-    )
+    outcome = run_controller(trainer, controller, seeds, rates, total, reveal_budget=reveal_budget, guard=False)
     groups = np.random.default_rng(seed).integers(trainer.num_groups, size=GROUPS)
 
     def watched(seen: list[Array]) -> Array:
@@ -175,8 +164,7 @@ def try_peaks(
         return picked.reshape(SEEDS, len(PEAKS), *picked.shape[1:])
 
     weight = [controller.weight[min(d, len(controller.weight) - 1)] for d in WATCHED]
-    along = np.log(np.clip(np.where(np.isfinite(outcome.valid), outcome.valid, np.inf), 1e-12, 1e12))
-    log = (0.5 * (along[-1] + along.min(axis=0))).reshape(SEEDS, len(PEAKS))
+    log = np.log(np.clip(outcome.loss, 1e-12, 1e12)).reshape(SEEDS, len(PEAKS))
     regret = np.minimum(log - log.min(axis=1, keepdims=True), WORST)
     return Trials(
         watched(controller.views),
