@@ -249,6 +249,8 @@ class Guard(Controller):
         assert self._scale is not None
         progress, age = (run[:, i].astype(float) for i in self._of_budgets)
         target, unknown = unknown_budget.log_scale(self.interface, age), progress < 0.0
+        if self.ways_back is not None:
+            target = target + self.ways_back.shift
         held = np.zeros_like(wanted)
         held[..., self._scale] = clipped(target[:, None] - self.position[..., self._scale], -1.0, 1.0)
         return np.where(unknown[:, None, None], held, wanted)

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 import agents
 import optenv
 from optenv import tasks
+from optenv.control import unknown_budget
 from optenv.control.controller import Controller, Interface
 from optenv.control.guard import Guard
 from optenv.control.ways_back import COOLER, FEATURES_NEEDED, HALF, LONG, LOWER, WaysBack
@@ -165,3 +166,20 @@ def test_a_resumed_run_does_not_return_to_weights_that_no_checkpoint_holds():
     for look in looks([0.0, 0.0, 0.0, 3.0, 3.0, 3.0])[4:]:
         resumed.watch(look, np.zeros(1), np.zeros(1, bool))
         assert resumed.restore is not None and not resumed.restore.any()
+
+
+class Dependent(Level):
+    """Decides nothing where the budget is unknown."""
+
+    needs_budget = True
+
+
+def test_a_run_without_a_budget_goes_on_at_a_lower_rate_too():
+    guarded = Guard(Dependent())
+    runs = ArchitectureBatches([make_trainer(tasks.get("small_classification:14"))])
+    steps = list(rollout(runs, guarded, np.arange(1), np.ones(1), 320, reveal_budget=False))
+    shift, age = guarded.ways_back.shift[0], np.array(np.log10(1.0 + steps[-1].first) / 5.0)
+    assert shift <= np.log(COOLER)
+    expected = unknown_budget.log_scale(guarded.interface, age) + shift
+    assert steps[-1].positions[0, 0, 0] == pytest.approx(expected, abs=1.0)
+    assert steps[-1].positions[0, 0, 0] < expected - shift - 0.5
