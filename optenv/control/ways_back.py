@@ -15,7 +15,7 @@ import numpy as np
 Array = np.ndarray
 
 FEATURES_NEEDED = (
-    "progress", "horizon", "regret", "noise", "validation_regret", "validation_gap", "validation_age", "log_scale",
+    "progress", "age", "regret", "noise", "validation_regret", "validation_gap", "validation_age", "log_scale",
 )  # fmt: skip
 WATCHED = 0.4  # share of the budget in which a run whose progress is lost may return
 YOUNG = 40  # control steps in which it may where the budget is unknown
@@ -27,7 +27,8 @@ OVERFIT = 0.1  # rise of the validation loss in units of its fall, and of its ga
 LONG, LEAST = 5, 3  # hundredths of the budget for which they have to stand so; control steps, at least
 COOLER = 0.3  # the new rate over that at the best validation loss
 _STATE = (
-    "shift", "highest", "best_log_scale", "best_noise", "best_gap", "over", "overfit", "age", "count", "progress",
+    "shift", "highest", "best_log_scale", "best_noise", "best_gap", "over", "overfit", "validation_age", "count",
+    "progress", "step",
 )  # fmt: skip
 
 
@@ -60,10 +61,10 @@ class WaysBack:
         """Begin runs, with nothing kept."""
         self.shift, self.highest = np.zeros(num_runs), np.full(num_runs, -np.inf)
         self.best_log_scale, self.best_noise = np.zeros(num_runs), np.full(num_runs, 1e6)
-        self.best_gap, self.age = np.zeros(num_runs), np.full(num_runs, np.inf)
+        self.best_gap, self.validation_age = np.zeros(num_runs), np.full(num_runs, np.inf)
         self.held = np.zeros(num_runs, bool)
         self.over, self.overfit = np.zeros(num_runs, int), np.zeros(num_runs, int)
-        self.count, self.progress = 0, np.zeros(num_runs)
+        self.count, self.progress, self.step = 0, np.zeros(num_runs), np.zeros(num_runs)
         self.keep: Array | None = None
         self.restore: Array | None = None
 
@@ -78,11 +79,12 @@ class WaysBack:
         known, validated = seen["progress"] >= 0.0, seen["validation_age"] >= 0.0
         young = (self.count > 0) & np.where(known, seen["progress"] <= WATCHED, self.count <= YOUNG)
         passed, self.progress, self.count = seen["progress"] - self.progress, seen["progress"], self.count + 1
+        step = 10.0 ** (5.0 * seen["age"]) - 1.0
+        length, self.step = step - self.step, step
         if not (young | validated).any():
             self.keep = self.restore = None
             return
-        new, self.age = seen["validation_age"] <= self.age, seen["validation_age"]
-        length = np.where(known, passed * 10.0 ** (5.0 * seen["horizon"]), 10.0)
+        new, self.validation_age = seen["validation_age"] <= self.validation_age, seen["validation_age"]
         gap = np.sinh(seen["validation_gap"] * np.arcsinh(10.0)) / 10.0
         error, lost = self._loses(seen, length, (new | ~validated), validated, infinite)
         lost = young & self.held & lost
