@@ -42,7 +42,7 @@ def simulated(name):
     """Values of every knob at every control step, [control steps, G] each."""
     optimizer, rate, options, make, _ = DROP_INS[name]
     runs = TorchRuns(Perceptron(), torch_optimizer(optimizer, options))
-    steps = list(rollout(runs, make(), SEED, np.array([rate]), TOTAL))
+    steps = list(rollout(runs, make(), SEED, np.array([rate]), TOTAL, reveal_validation=False))
     return {knob: np.stack([step.values[knob][0] for step in steps]) for knob in steps[0].values}
 
 
