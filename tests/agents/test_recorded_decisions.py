@@ -1,8 +1,9 @@
-"""The controllers decide as they did before the house was rebuilt: `recorded_decisions.npz` was written by that code.
+"""The controllers decide as they were recorded to: `recorded_decisions.npz` was written by earlier code.
 
-It holds whole runs of three rows on two tasks (160 inner steps of AdamW at 1e-3, a decision every 4), of commit
-25410b0: `NAME|TASK|observations`, [40, 3, G, 12], and `NAME|TASK|actions`, [40, 3, G, knobs]. Actions of `optbrain`
-are those on the same observations since it decides half as often.
+It holds whole runs of three rows on two tasks (160 inner steps of AdamW at 1e-3, a decision every 4):
+`NAME|TASK|observations`, [40, 3, G, features], and `NAME|TASK|actions`, [40, 3, G, knobs], of commit 25410b0. Actions
+of `optbrain` are those on the same observations since it decides half as often; `ppo`, `recurrent_ppo` and `opt2vec`
+were recorded anew, without a guard, when their files began to start from the norm of the first update.
 """
 
 from pathlib import Path
