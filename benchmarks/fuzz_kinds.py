@@ -38,9 +38,6 @@ from optenv.figures.run import run_picture
 from optenv.tasks import idx
 from optenv.wrapper.decision_log import JsonLines, TensorBoard
 
-LOW, HIGH = (
-    np.array([getattr(f, side) for f in (FEATURES[name] for name in FEATURE_NAMES)]) for side in ("low", "high")
-)
 GROUPS = 3
 
 
@@ -71,10 +68,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 def steer(controller: Controller) -> None:
     """Let a controller decide on observations at both ends of their bounds and between; check its actions."""
     generator, knobs = np.random.default_rng(0), len(controller.interface.knobs)
+    rows = [FEATURES[name] for name in controller.interface.features]
+    low, high = np.array([row.low for row in rows]), np.array([row.high for row in rows])
     controller.reset(2, GROUPS)
     for k in range(12):
-        share = (0.0, 1.0, generator.random((2, GROUPS, len(LOW))))[min(k, 2)]
-        action = controller.act(np.broadcast_to(LOW + share * (HIGH - LOW), (2, GROUPS, len(LOW))).astype(np.float32))
+        share = (0.0, 1.0, generator.random((2, GROUPS, len(low))))[min(k, 2)]
+        action = controller.act(np.broadcast_to(low + share * (high - low), (2, GROUPS, len(low))).astype(np.float32))
         assert action.shape == (2, GROUPS, knobs) and (np.abs(action) <= 1.0).all(), f"acts {action}"
         controller.learn(generator.random(2), np.zeros(2, bool))
 
@@ -213,7 +212,7 @@ def checkpoints(folder: Path) -> dict[str, bytes]:
     TRAINER.steps_taken = 1
     opt2vec._write(folder / opt2vec.CHECKPOINT, TRAINER.state_dict())
     inner = 2, len(trials.PEAKS), len(trials.WATCHED), trials.GROUPS
-    shapes = (*inner, len(LOW)), inner[:2], inner, inner[:2], (inner[0], inner[2])
+    shapes = (*inner, len(FEATURE_NAMES)), inner[:2], inner, inner[:2], (inner[0], inner[2])
     trials._write(folder / trials.TRIALS[0], trials.Trials(*(np.ones(shape, np.float16) for shape in shapes)))
     return contents(folder)
 
@@ -228,7 +227,7 @@ def read_checkpoints(at: Path) -> None:
     opt2vec.load_checkpoint(TRAINER, at)
     steer(TRAINER.policy)
     TRAINER._adam.step()
-    found = trials._read(at / trials.TRIALS[0])
+    found = trials._read(at / trials.TRIALS[0], len(FEATURE_NAMES))
     if found:
         trials.joined(*found, *found)
 

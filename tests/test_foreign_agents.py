@@ -71,7 +71,7 @@ def test_a_foreign_package_installed_over_ours_is_warned_of_while_ours_still_wor
         file.write(f"__path__.append({str(ROOT / 'agents')!r})\n")
     with pytest.warns(UserWarning, match="agents: expected the package of optcontrol; received another"):
         load = load_entry_point("optcontrol.controllers", "load")
-    assert load("ppo").interface.knobs == ("scale",)
+    assert load("ppo").interface.knobs == ("scale", "second_moment")
 
 
 def test_whatever_else_fails_in_our_package_is_not_blamed_on_another(installed, monkeypatch):

@@ -61,7 +61,9 @@ def test_a_card_says_what_the_file_says_and_is_not_overwritten_unasked(folder, c
     file = str(folder / "controller.safetensors")
     assert main(["card", file]) == 0
     text = (folder / "README.md").read_text()
-    assert "| kind | mlp |" in text and "| sets | scale, second_moment, relative control |" in text and "12-" not in text
+    assert (
+        "| kind | mlp |" in text and "| sets | scale, second_moment, relative control |" in text and "12-" not in text
+    )
     assert "| starts from | first updates of norm 0.35 |" in text and text.startswith("---\nlibrary_name:")
     assert main(["card", file]) == 2
     assert "expected no card yet; there is one" in capsys.readouterr().err

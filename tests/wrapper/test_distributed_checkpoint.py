@@ -20,7 +20,7 @@ BASES = {"AdamW": lambda groups: optim.AdamW(groups, lr=0.01), "SGD": lambda gro
 
 
 def controlled(problem, make):
-    return optenv.ControlledOptimizer(make(problem.groups), agents.load("ppo"), total_steps=60, steps_per_action=3)
+    return optenv.ControlledOptimizer(make(problem.groups), agents.load("auto"), total_steps=60, steps_per_action=3)
 
 
 @every

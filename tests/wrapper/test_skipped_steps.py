@@ -67,11 +67,13 @@ def test_of_a_step_without_a_loss_nothing_is_observed(problem):
     assert not optimizer._run.state.loop.lost.any()
 
 
-def test_a_skipped_first_batch_does_not_set_the_first_scale(make_problem):
+def test_a_skipped_first_batch_does_not_set_the_first_scale(make_problem, fixed):
     ends = []
     for skips in (0, 2):
         problem = make_problem()
-        optimizer = controlled(optim.SGD(problem.groups, lr=1e-5), agents.load("ppo"))
+        optimizer = controlled(
+            optim.SGD(problem.groups, lr=1e-5), fixed(0.3, control="relative", first_update_norm=0.35)
+        )
         for _ in range(skips):
             optimizer.step(lambda: None)
         problem.train(optimizer, 1)
@@ -166,11 +168,13 @@ def test_a_skipped_step_is_said_once_where_the_user_steps(problem):
 
 
 @pytest.mark.filterwarnings("ignore:a step was skipped")
-def test_the_first_scale_waits_for_a_finite_gradient(make_problem):
+def test_the_first_scale_waits_for_a_finite_gradient(make_problem, fixed):
     ends = []
     for bad in (0, 3):
         problem = make_problem()
-        optimizer = controlled(optim.SGD(problem.groups, lr=1e-5), agents.load("ppo"))
+        optimizer = controlled(
+            optim.SGD(problem.groups, lr=1e-5), fixed(0.3, control="relative", first_update_norm=0.35)
+        )
         for _ in range(bad):
             problem.loss(0).backward()
             problem.model[0].weight.grad.fill_(np.inf)
