@@ -56,10 +56,10 @@ def test_the_end_of_a_budget_is_looked_at_though_no_control_step_ends_there(prob
     assert len(validated.asked) == 1 + 2 + 1 and validated.asked[-1] == validated.now()
 
 
-def test_looking_changes_no_bit_of_a_training(make_problem):
+def test_looking_changes_no_bit_of_a_training_whose_controller_does_not_look(make_problem):
     losses = []
     for settings in ({"validate": None}, {}, {"keep_best": True}, {"keep_best": "cpu"}):
-        validated = Validated(make_problem(), agents.load("ppo"), **settings).train()
+        validated = Validated(make_problem(), agents.load("garo"), **settings).train()
         losses.append(validated.problem.weights())
     assert all(torch.equal(losses[0], other) for other in losses[1:])
 
