@@ -236,8 +236,11 @@ class Guard(Controller):
         """Average how much of its last move the controller takes back, in nats of the log scale, over the groups."""
         if self._scale is None:
             return
-        move = wanted * self._step if self._relative else _log_scale(wanted) - _log_scale(self.wanted)
-        move = move[..., self._scale] if self.count or self._relative else np.zeros(wanted.shape[:2])
+        scale = wanted[..., self._scale]
+        if self._relative:
+            move = scale * self._step[self._scale]
+        else:
+            move = _log_scale(scale) - _log_scale(self.wanted[..., self._scale]) if self.count else np.zeros_like(scale)
         back = np.where(move * self.move < 0.0, np.minimum(np.abs(move), np.abs(self.move)), 0.0)
         self.count += 1
         back = back.sum(axis=1) / back.shape[1]  # a mean, in a fraction of the time that numpy takes for one

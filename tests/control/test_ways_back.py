@@ -57,7 +57,7 @@ def test_a_run_whose_validation_loss_says_that_it_overfits_returns_and_goes_on_a
     assert kept == [True, True] + [False] * (LONG + 1)
     assert returned == [False] * (LONG + 1) + [True, False]
     assert back.shift[0] == pytest.approx(np.log(COOLER))
-    assert back.best_log_scale[0] == pytest.approx(0.7 + np.log(COOLER))
+    assert back.runs["best_log_scale"][0] == pytest.approx(0.7 + np.log(COOLER))
 
 
 @pytest.mark.parametrize(("decisions", "steps"), [(100, 5), (75, 4), (40, 3), (10, 3)])
