@@ -15,6 +15,7 @@ from agents.describe import describe
 from agents.playground import launch
 from agents.policies.networks import FilePolicy
 from agents.registry import names
+from agents.rules.auto import FIRST_UPDATE_NORM
 from agents.training.run_folder import SETTINGS, holds_run, read_fields
 from optenv import tasks
 from optenv.benchmark.driver import Workers
@@ -90,7 +91,7 @@ def add_train(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument(
         "--first-update-norm",
         type=float,
-        default=0.35,
+        default=FIRST_UPDATE_NORM,
         metavar="NORM",
         help="of the whole model's first update; 0 starts from the base rate (default: %(default)s)",
     )

@@ -27,6 +27,7 @@ import agents
 import optenv  # noqa: F401 - registers OptControl-v0
 from agents.gym_adapter import GymnasiumVecEnv
 from agents.policies.feed_forward.controller import MlpController
+from agents.rules.auto import FIRST_UPDATE_NORM
 from agents.training.algorithms import ALGORITHMS, export_policy
 from agents.training.curriculum import Curriculum
 from agents.training.group_env import GroupVecEnv
@@ -39,7 +40,7 @@ from optenv.control.features import flatten
 from optenv.inner.trainer import make_trainer
 
 STEPS, DECISIONS, USUAL_RATE = 200, 20, 1e-3
-INTERFACE = Interface(knobs=("scale",), control="relative", first_update_norm=0.35, decisions=DECISIONS)
+INTERFACE = Interface(knobs=("scale",), control="relative", first_update_norm=FIRST_UPDATE_NORM, decisions=DECISIONS)
 SETTINGS: dict[str, Any] = {
     "knobs": INTERFACE.knobs,
     "control": INTERFACE.control,

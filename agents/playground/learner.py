@@ -15,11 +15,12 @@ import numpy as np
 
 from agents.playground.run_settings import DECISIONS, LearnSettings, RunSettings
 from agents.playground.steering import Progress, follow
+from agents.rules.auto import FIRST_UPDATE_NORM
 from optenv.control.controller import Controller, Interface
 from optenv.control.policy_file import PolicyFile
 from optenv.errors import needed_for
 
-ENVIRONMENTS, FIRST_UPDATE_NORM, RATE = 2, 0.35, 1e-3
+ENVIRONMENTS, RATE = 2, 1e-3
 JUDGES = 8
 """Runs that judge a policy; training draws others."""
 FIRST_JUDGE = 1_000_000_007

@@ -21,6 +21,7 @@ Array = np.ndarray
 PEAK = 1.4  # norm of the whole model's update
 USUAL, LENGTH_POWER = 640, 0.5  # steps up to which the peak holds; the power of the length it falls with from there
 START = 0.25  # share of the peak that a run begins at
+FIRST_UPDATE_NORM = START * PEAK  # norm of the whole model's first update
 WARMUP, DECAY = 0.05, 0.6  # shares of the budget
 LEAST = 1e-3  # share of the peak at which the decay ends
 FEATURES = ("progress", "horizon", "age", "log_scale")
@@ -33,7 +34,7 @@ class AutoController(Controller):
         features=FEATURES,
         knobs=("scale", "second_moment"),
         control="relative",
-        first_update_norm=START * PEAK,
+        first_update_norm=FIRST_UPDATE_NORM,
         decisions=100,
     )
     optional_knobs = ("second_moment",)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from agents.rules.auto import AutoController
+from agents.rules.auto import FIRST_UPDATE_NORM
 from agents.training.algorithms import ALGORITHMS, Algorithm, PolicyTwin, export_policy
 from agents.training.checkpoint import NAME, load_checkpoint, random_state, save_checkpoint, set_random_state
 from agents.training.curriculum import BASES, BUDGETS, FAMILIES, OPTIONS, Curriculum, members
@@ -77,7 +77,7 @@ class TrainSettings:
     budgets: Sequence[int] = BUDGETS
     knobs: Sequence[str] = ("scale", "second_moment")
     control: str = "relative"
-    first_update_norm: float | None = AutoController.interface.first_update_norm
+    first_update_norm: float | None = FIRST_UPDATE_NORM
     features: Sequence[str] = FEATURES_SEEN
     lr: float | Sequence[float] = 1e-3
     reward: str = "tempered_decrease"

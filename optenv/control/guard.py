@@ -144,7 +144,7 @@ class Guard(Controller):
         self.trust, self.backoff = np.ones(num_runs), np.full(num_runs, FIRST_PAUSE)
         self.pause, self.jerk = np.zeros(num_runs, int), np.zeros(num_runs)
         self.lost, self.troubled, self.calm = (np.zeros(num_runs, bool) for _ in range(3))
-        self.position, self.anchor, self.move = np.zeros(shape), np.zeros(shape), np.zeros(shape[:2])
+        self.position, self.anchor, self.move = np.zeros(shape), np.zeros(shape[:2]), np.zeros(shape[:2])
         self.wanted = np.zeros((*shape[:2], 0 if self._relative else shape[2]))  # relative moves need no last one
         self.count = 0
         self.ways_back = WaysBack(num_runs) if self._of_returns else None
@@ -218,7 +218,7 @@ class Guard(Controller):
         self.position[..., self._scale] = scale = np.where(off, seen * math.log(10.0), scale)
         if self._free:
             best = observation[..., self._regret] <= 0.0
-            self.anchor[..., self._scale] = np.where(best, np.minimum(scale, 0.0), self.anchor[..., self._scale])
+            self.anchor = np.where(best, np.minimum(scale, 0.0), self.anchor)
 
     def _update_trust(self, run: Array) -> None:
         """Lose trust, or regain it, for what the last control step did to the loss; `run` is [N, features]."""
@@ -261,7 +261,8 @@ class Guard(Controller):
     def _faded(self, wanted: Array, trust: Array) -> Array:
         if not self._relative:
             return trust * wanted
-        target = self.anchor + trust * (self.position + wanted * self._step - self.anchor)
+        anchor = self.anchor[..., None] * self._is_scale  # of all other knobs it is neutral
+        target = anchor + trust * (self.position + wanted * self._step - anchor)
         return clipped((target - self.position) / self._step, -1.0, 1.0)
 
     def learn(self, reward: Array, ended: Array) -> None:
@@ -286,7 +287,8 @@ class Guard(Controller):
         """Carry each group's place on; new groups begin at neutral."""
         self.controller.regroup(sources)
         fresh = np.zeros((len(self.trust), len(sources), len(self._step)))
-        self.position, self.anchor = (carried(old, fresh, sources) for old in (self.position, self.anchor))
+        self.position = carried(self.position, fresh, sources)
+        self.anchor = carried(self.anchor, fresh[..., 0], sources)
         self.wanted = carried(self.wanted, fresh[..., : self.wanted.shape[-1]], sources)
         self.move = carried(self.move, fresh[..., 0], sources)
 

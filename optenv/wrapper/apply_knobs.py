@@ -83,7 +83,8 @@ class AppliedKnobs:
         """
         factor = (rate_factor(values) * np.ones((1, len(groups))))[0]
         moved = [g for g, group in enumerate(groups) if factor[g] != 1.0 and place(group, "lr") is not None]
-        self._rated, self._factors = [groups[g] for g in moved], array("d", factor[moved])
+        self._rated = groups if len(moved) == len(groups) else [groups[g] for g in moved]
+        self._factors = array("d", factor[moved].tobytes())
         others = {name: value[0].tolist() for name, value in values.items() if _moves_another(name, value)}
         turned = (_MovedGroup(group, {name: own[g] for name, own in others.items()}) for g, group in enumerate(groups))
         self._moved = [group for group in turned if group.moves] if others else []

@@ -14,8 +14,10 @@ from torch.optim import Optimizer
 
 from optenv.control.controller import Controller
 from optenv.control.guard import Guard
+from optenv.control.knobs import KNOBS
 from optenv.control.loop import ControlLoop
 from optenv.control.signals import Interval
+from optenv.wrapper.apply_knobs import place
 from optenv.wrapper.base_needs import needs_of
 from optenv.wrapper.base_rates import BaseRates
 from optenv.wrapper.base_step import BaseStep
@@ -268,11 +270,17 @@ class ControlledRun:
         self.log.add(state.step_count, loss, self.base.param_groups, state.values, self.skipped)
 
     def _allowed(self, values: dict[str, Array]) -> dict[str, Array]:
-        """Return the knob values, or where the base optimizer needs one rate for all groups those with one."""
-        if not self._take.needs.one_rate:
-            return values
-        self._loop.share_rates()
-        return self._loop.values()
+        """Return the values of knobs that the base optimizer has something for, with one rate where it needs one."""
+        if self._take.needs.one_rate:
+            self._loop.share_rates()
+            values = self._loop.values()
+        optional = self.controller.optional_knobs
+        idle = [name for name in values if name in optional and not self._moves(name)]
+        return {name: value for name, value in values.items() if name not in idle} if idle else values
+
+    def _moves(self, knob: str) -> bool:
+        moves, groups = KNOBS[knob].moves, self.base.param_groups
+        return not moves or any(place(group, name) is not None for group in groups for name in moves)
 
     def _keep_or_restore(self, steps: ControlledSteps) -> None:
         """Keep the weights, or go back to those kept last, as the controller asks and as the guard does.

@@ -41,13 +41,13 @@ def test_the_schedule_is_followed_in_spite_of_the_noise_down_to_the_first_scale_
 def test_a_policy_that_has_only_imitated_answers_as_the_teacher_in_runs_it_has_not_seen(agent, tmp_path, monkeypatch):
     monkeypatch.setattr("agents.training.reinforcement.EPISODES", 3)
     chosen = {"tasks": ("quadratic:1",), "budgets": (80,), "knobs": INTERFACE.knobs, "features": INTERFACE.features}
-    settings = TrainSettings(agent=agent, environments=2, workers=0, rollouts=0, **chosen)
+    settings = TrainSettings(agent=agent, environments=3, workers=0, rollouts=0, **chosen)
     policy = agents.load(train(settings, tmp_path, progress=False))
     seen, wanted = demonstration(settings.interface)
     policy.reset(seen.shape[1], 1)
     answers = np.stack([policy.act(rows[:, None])[:, 0] for rows in seen])
     # The last decisions differ from all others, and are few.
-    assert np.square(answers - wanted)[:-5].mean() < 0.3 * np.square(wanted)[:-5].mean()
+    assert np.square(answers - wanted)[:-5].mean() < 0.25 * np.square(wanted)[:-5].mean()
 
 
 def test_a_schedule_cannot_be_taught_where_scale_is_not_turned_relatively():
