@@ -4,8 +4,9 @@
 
 Schedule-free AdamW (Defazio et al. 2024) needs no budget either, but for its warm-up over a twentieth, which it is
 given. Its rate is the best of nine for each task by the score, on a seed of its own. Scores are test losses: of the
-weights with the least validation loss among forty looks, and of the final weights; a ratio is a geometric mean over
-seeds, the last row one over tasks.
+weights with the least validation loss among forty looks, or under a controller as many as there are control steps of
+ten; and of the final weights, and of a controller's average of them, both over the reference's final. A ratio is a
+geometric mean over seeds, the last row one over tasks.
 """
 
 from __future__ import annotations
@@ -25,12 +26,15 @@ from optenv.benchmark.rivals import RIVALS, Rival, run_rival
 from optenv.benchmark.run import SAMPLES, Outcome, run_controller
 from optenv.benchmark.scores import SCORES
 from optenv.benchmark.suites import SUITES, Case
+from optenv.control.guard import Guard
 from optenv.inner.trainer import make_trainer
 
 Array = np.ndarray
 RATES = np.logspace(-3.5, 0.5, 9)
 TUNING_SEED = 10_001
 BASE_RATE = 1e-3  # the first scale takes its place
+EVERY = 10  # steps between decisions, as of a controlled optimizer without a budget
+COLUMNS = {"best": "best", "final": "final", "average": "final"}  # what is delivered, and by the reference
 
 
 def at_rate(rate: float) -> Rival:
@@ -70,12 +74,13 @@ def ratios(case: Case, names: list[str], seeds: Array) -> dict[tuple[str, str], 
     bar, trainer = reference(task, seeds, case.total), make_trainer(task, "adamw")
     found = {}
     for name in names:
-        rates = np.full(len(seeds), BASE_RATE)
+        rates, guard = np.full(len(seeds), BASE_RATE), Guard(agents.load(name))
+        guard.interface = replace(guard.interface, decisions=max(1, round(case.total / EVERY)))
         outcome = run_controller(
-            trainer, agents.load(name), seeds, rates, case.total, samples=SAMPLES, test=True, reveal_budget=False
+            trainer, guard, seeds, rates, case.total, samples=SAMPLES, test=True, reveal_budget=False
         )
-        for score, logs in bar.items():
-            found[name, score] = float(np.exp((log_test(outcome, score, task) - logs).mean()))
+        for column, score in COLUMNS.items():
+            found[name, column] = float(np.exp((log_test(outcome, column, task) - bar[score]).mean()))
     return found
 
 
@@ -88,7 +93,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     cases = SUITES[options.suite].cases
-    columns = [(name, score) for score in SCORES for name in options.controllers]
+    columns = [(name, score) for score in COLUMNS for name in options.controllers]
     print(
         "| task |",
         " | ".join(f"{name}, {score}" for name, score in columns),

@@ -22,7 +22,7 @@ Array = np.ndarray
 Schedule = Callable[[Array], Array]
 CHUNKS = 40
 SAMPLES = CHUNKS - 1  # validation losses before the last one
-DELIVERED = ("first", "best", "final")  # the weights whose test loss is measured
+DELIVERED = ("first", "best", "final", "average")  # the weights whose test loss is measured
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Outcome:
       offered: the least validation loss then of all weights that may be kept as the best: under a controller their
         average, too, see `optenv.control.averaging`, [V, N].
       test: test losses before the first step, of the weights with the least validation loss (those before the first
-        step may have it) and of the final ones, by name of `DELIVERED`, [N] each; empty where they are not asked for.
+        step may have it), of the final ones and of their average, by name of `DELIVERED`, [N] each; empty where they
+        are not asked for. Where there is no average, its loss is that of the final weights.
     """
 
     loss: Array
@@ -203,7 +204,7 @@ def measure(
         losses = [trainer.evaluate(replace(state, params=params)) for params in choices]
         if test:
             kept = kept or {name: choices[0].clone() for name in DELIVERED}
-            kept["final"] = choices[0]
+            kept["final"], kept["average"] = choices[0], choices[-1]
             for place, params in enumerate(choices):
                 so_far = np.fmin.reduce([*offered, *losses[:place]], initial=np.inf)
                 better = np.flatnonzero(losses[place] < so_far)

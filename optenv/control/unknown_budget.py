@@ -16,7 +16,7 @@ from optenv.control.controller import Interface
 
 Array = np.ndarray
 
-PEAKS = {"first_update": 0.12, "first_update_norm": 0.63}  # by what the controller's interface gives
+PEAKS = {"first_update": 0.12, "first_update_norm": 1.4}  # by what the controller's interface gives
 RISE, FALL = 40.0, 200.0  # steps
 FEATURES_NEEDED = ("progress", "age")
 

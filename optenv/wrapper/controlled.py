@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -120,9 +121,10 @@ class ControlledOptimizer(DelegatingOptimizer):
             and at the ends of control steps. It switches the model to evaluation and back itself. Data parallel,
             every rank calls it, and the losses are averaged.
           validate_every: control steps from one call to the next; the end of the budget is never left out.
-          keep_best: keep the weights and buffers of the least validation loss, for `restore_best`: True on the devices
-            where they are, "cpu" on the host. With `validate`, an average of the weights over about the last tenth of
-            the run is a second candidate each time. Costs two copies of the weights and a second call.
+          keep_best: keep the weights and buffers of the least validation loss, for `restore_best`, and an average of
+            the weights over about the last tenth of the run, for `averaged`: True on the devices where they are, "cpu"
+            on the host. With `validate` the average is a second candidate each time. Costs two copies of the weights,
+            and a second call.
 
         Raises:
           FileNotFoundError: if `controller` is the path of no file.
@@ -277,6 +279,17 @@ class ControlledOptimizer(DelegatingOptimizer):
           ValueError: if none are kept.
         """
         return self._run.restore_best()
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Within `with`, put the average of the weights over about the last tenth of the run in their place.
+
+        That is what to evaluate and to save of a run without budget and validation losses, whose rate does not fall
+        to 0. Buffers stay as they are; until there is an average, so do the weights. Take no step within it.
+
+        Raises:
+          ValueError: if none is kept: that is a part of `keep_best`.
+        """
+        return self._run.validation.averaged()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the gradients, and the losses observed with them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -40,11 +41,11 @@ class Validation:
           collective: of the processes that train together, whose losses are averaged; None alone.
           final: whether the budget is spent, when it always is due.
         """
+        if self.best is not None:
+            self.best.add_to_average()
         if self.function is None:
             return
         self._since += 1
-        if self.best is not None:
-            self.best.add_to_average()
         if self._since < self.every and not final:
             return
         self._since = 0
@@ -52,6 +53,16 @@ class Validation:
         if self.best is not None and self.best.has_average:
             with self.best.averaged():
                 self.best.offer(self._ask(collective))
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Put the average in place of the parameters within a `with`.
+
+        Raises:
+          ValueError: if none is kept.
+        """
+        if self.best is None:
+            raise ValueError("averaged: expected an optimizer with keep_best; received keep_best=False")
+        return self.best.averaged()
 
     def tell(self, loss: float) -> None:
         """Take in the validation loss of the model as it is."""

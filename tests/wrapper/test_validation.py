@@ -86,6 +86,28 @@ def test_an_average_of_the_weights_is_kept_where_its_loss_is_less():
     assert optimizer.restore_best() == weight.square().item() < 0.01
 
 
+def test_the_average_takes_the_place_of_the_weights_for_as_long_as_it_is_asked_for():
+    weight = nn.Parameter(torch.tensor([5.0]))
+    settings = {"steps_per_action": 1, "keep_best": True}
+    optimizer = optenv.ControlledOptimizer(optim.SGD([weight], lr=0.4), Neutral(), **settings)
+    for step in range(41):  # towards 1 and -1 by turns; without a validation loss
+        if step == 5:
+            with optimizer.averaged():  # still the weights themselves, and a context to leave by an error too
+                torch.testing.assert_close(weight.detach(), own, rtol=0.0, atol=0.0)
+        loss = (weight - (-1.0) ** step).square().sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step(loss=loss)
+        own = weight.detach().clone()
+    with pytest.raises(KeyError), optimizer.averaged():
+        assert weight.abs().item() < 0.1 < 0.5 < own.abs().item()
+        raise KeyError
+    assert torch.equal(weight, own)
+    plain = optenv.ControlledOptimizer(optim.SGD([weight], lr=0.4), Neutral())
+    with pytest.raises(ValueError, match="averaged: expected an optimizer with keep_best; received keep_best=False"):
+        plain.averaged()
+
+
 def test_an_average_is_not_lost_to_weights_that_are_not_finite(problem):
     validated = Validated(problem, keep_best=True, rate=0.1).train()
     with torch.no_grad():
