@@ -99,7 +99,12 @@ def add_train(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument(
         "--reward", default="tempered_decrease", metavar="NAME", help=f"{among(REWARDS)} (default: %(default)s)"
     )
-    parser.add_argument("--rollouts", type=int, default=None, help="length of the training; of opt2vec meta-steps")
+    parser.add_argument(
+        "--rollouts",
+        type=int,
+        default=None,
+        help="that are learned from (default: 45 from scratch, else 0); of opt2vec meta-steps",
+    )
     parser.add_argument(
         "--hindsight",
         type=int,

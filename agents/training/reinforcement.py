@@ -40,6 +40,7 @@ VALIDATION = tuple(name for name, row in FEATURES.items() if row.of_validation)
 FEATURES_SEEN = with_features(FEATURE_NAMES, VALIDATION)
 EPISODES = 8  # that a recurrent policy imitates; another learns the same from one
 LOGS = "log_*"  # of TensorBoard, by stable-baselines3
+FROM_SCRATCH = 45  # rollouts
 IMITATION_RATE, IMITATION_BATCH = 2e-3, 2048
 
 
@@ -60,11 +61,12 @@ class TrainSettings:
       lr: base learning rate, or range.
       reward: a registered reward.
       decisions: control steps of a run.
-      head_start: whether PPO first imitates a plain schedule, where that is defined: relative control,
+      head_start: whether the policy first imitates `auto`'s schedule, where that is defined: PPO's, relative control,
         `scale` the first knob, a first update's norm given.
       hindsight: tasks in each of several rounds on which a schedule is first tried at several peaks, for a teacher that
         knows which was best; 0 imitates one peak for all.
-      rollouts: training rollouts, of `decisions` control steps in every environment.
+      rollouts: of `decisions` control steps in every environment, from which the algorithm learns; None for
+        `FROM_SCRATCH`, or after a head start for none, since it gains nothing from there (docs/research.md).
       environments: vector environments at a time.
       workers: processes that run them.
       seed: of everything.
@@ -84,7 +86,7 @@ class TrainSettings:
     decisions: int = 40
     head_start: bool = True
     hindsight: int = 0
-    rollouts: int = 45
+    rollouts: int | None = None
     environments: int = 8
     workers: int = 2
     seed: int = 0
@@ -109,8 +111,9 @@ class TrainSettings:
     @property
     def imitates(self) -> bool:
         """Whether a head start was asked for and is defined."""
+        can = ALGORITHMS[self.agent].mean is not None
         defined = self.control == "relative" and self.knobs[0] == "scale" and self.first_update_norm is not None
-        return self.head_start and defined
+        return self.head_start and can and defined
 
     @property
     def curriculum(self) -> Curriculum:
@@ -142,7 +145,8 @@ class TrainSettings:
     @property
     def total_timesteps(self) -> int:
         """Decisions of all rows and rollouts together, as stable-baselines3 counts."""
-        return self.rollouts * self.decisions * self.environments * ROWS
+        usual = 0 if self.imitates else FROM_SCRATCH
+        return (usual if self.rollouts is None else self.rollouts) * self.decisions * self.environments * ROWS
 
 
 def train(settings: TrainSettings, folder: Path, *, resume: bool = False, progress: bool = True) -> Path:
@@ -184,7 +188,7 @@ def train(settings: TrainSettings, folder: Path, *, resume: bool = False, progre
             model.learn(
                 left, callback=CallbackList(callbacks), reset_num_timesteps=False, tb_log_name="log", log_interval=5
             )
-            save_checkpoint(folder, model, env, algorithm)
+        save_checkpoint(folder, model, env, algorithm)
         return _export(algorithm, model, settings, folder, time.monotonic() - started)
     finally:
         env.close()
@@ -247,7 +251,7 @@ def _new_model(algorithm: Algorithm, env: VecNormalize, settings: TrainSettings,
         keywords["n_steps"] = settings.decisions
     common: dict[str, Any] = {"seed": settings.seed, "device": "cpu", "tensorboard_log": log}
     model = algorithm.load_class()(algorithm.policy, env, **common, **keywords)
-    if settings.imitates and algorithm.mean is not None:
+    if settings.imitates:
         _imitate(algorithm, model, env, settings, folder, progress)
     return model
 

@@ -3,7 +3,8 @@
 It holds whole runs of three rows on two tasks (160 inner steps of AdamW at 1e-3, a decision every 4):
 `NAME|TASK|observations`, [40, 3, G, features], and `NAME|TASK|actions`, [40, 3, G, knobs], of commit 25410b0. Actions
 of `optbrain` are those on the same observations since it decides half as often; `ppo`, `recurrent_ppo` and `opt2vec`
-were recorded anew, without a guard, when their files began to start from the norm of the first update.
+were recorded anew, without a guard, when their files began to start from the norm of the first update, and the actions
+of the first two once more, on the same observations, when their files became those of imitation alone.
 """
 
 from pathlib import Path

@@ -88,7 +88,7 @@ def test_an_average_of_the_weights_is_kept_where_its_loss_is_less():
 
 def test_the_average_takes_the_place_of_the_weights_for_as_long_as_it_is_asked_for():
     weight = nn.Parameter(torch.tensor([5.0]))
-    settings = {"steps_per_action": 1, "keep_best": True}
+    own, settings = weight.detach().clone(), {"steps_per_action": 1, "keep_best": True}
     optimizer = optenv.ControlledOptimizer(optim.SGD([weight], lr=0.4), Neutral(), **settings)
     for step in range(41):  # towards 1 and -1 by turns; without a validation loss
         if step == 5:
