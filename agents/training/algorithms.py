@@ -40,7 +40,6 @@ class Algorithm:
       off_policy: whether it learns from a replay buffer.
       mean: from its policy and whole runs' normalised observations, [T, rows, features], to mean actions,
         [T, rows, knobs]; None where it cannot imitate.
-      recurrent: whether the mean depends on what came before.
     """
 
     name: str
@@ -52,7 +51,6 @@ class Algorithm:
     export: Callable[[Any], tuple[Tensors, dict[str, Any]]]
     off_policy: bool = False
     mean: Callable[[Any, Tensor], Tensor] | None = None
-    recurrent: bool = False
 
     def load_class(self) -> Any:
         """Return the algorithm's class.
@@ -87,7 +85,7 @@ ALGORITHMS: Registry[Algorithm] = by_name(
         Algorithm("ppo", "agents.training.group_env", "BalancedPPO", "MlpPolicy", _ON_POLICY | _NETWORK,
                   MlpController.kind, feed_forward.export, mean=feed_forward.mean_action),
         Algorithm("recurrent_ppo", "sb3_contrib", "RecurrentPPO", "MlpLstmPolicy", _ON_POLICY | _RECURRENT,
-                  LstmController.kind, recurrent.export, mean=recurrent.mean_action, recurrent=True),
+                  LstmController.kind, recurrent.export, mean=recurrent.mean_action),
         Algorithm("sac", "stable_baselines3", "SAC", "MlpPolicy", _OFF_POLICY | _OFF_POLICY_NETWORK,
                   MlpController.kind, export_sac, off_policy=True),
         Algorithm("td3", "stable_baselines3", "TD3", "MlpPolicy", _OFF_POLICY | _OFF_POLICY_NETWORK,

@@ -19,7 +19,6 @@ from optenv.control.knobs import KNOBS
 
 Array = np.ndarray
 NOISE = 0.3  # standard deviation of what is added to actions, or to the log of a rate
-MOST_STEPS, PASSES = 2000, 50
 
 
 class Twin(Protocol):
@@ -146,11 +145,6 @@ def linear_decay(progress: Array, peak: float | Array, decisions: int) -> Array:
     return peak + np.log(np.maximum(left, 0.01))
 
 
-def fitting_steps(rows: int, batch: int) -> int:
-    """Return how many batches to fit to that many rows."""
-    return min(MOST_STEPS, PASSES * rows // batch + 1)
-
-
 def linear_to_zero(optimizer: Optimizer, steps: int) -> LRScheduler:
     """Let a rate fall linearly to 0."""
     return LambdaLR(optimizer, lambda step: 1.0 - step / steps)
@@ -163,8 +157,8 @@ def imitate(
     generator: np.random.Generator,
     *,
     rate: float,
+    steps: int,
     batch: int | None = None,
-    steps: int | None = None,
     whole_runs: bool = True,
     decay: Callable[[Optimizer, int], LRScheduler] = linear_to_zero,
 ) -> float:
@@ -176,8 +170,8 @@ def imitate(
       episodes: each lets a controller steer runs from their beginning to their end, all in as many decisions.
       generator: of the batches.
       rate: Adam's.
+      steps: batches.
       batch: decisions in a batch; None for all.
-      steps: batches; None for `fitting_steps`.
       whole_runs: whether a batch holds whole runs, in order, or single decisions.
       decay: of the rate.
 
@@ -188,7 +182,6 @@ def imitate(
     seen, wanted = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))  # [T, rows, ...]
     inputs, answers = twin.prepare(seen), torch.as_tensor(wanted, dtype=torch.float32)
     length, rows = inputs.shape[:2]
-    steps = steps or fitting_steps(length * rows, batch or length * rows)
     optimizer = torch.optim.Adam(twin.parameters(), lr=rate)
     schedule = decay(optimizer, steps)
     for _ in range(steps):

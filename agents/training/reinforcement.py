@@ -38,10 +38,10 @@ with needed_for("training with stable-baselines3"):
 
 VALIDATION = tuple(name for name, row in FEATURES.items() if row.of_validation)
 FEATURES_SEEN = with_features(FEATURE_NAMES, VALIDATION)
-EPISODES = 8  # that a recurrent policy imitates; another learns the same from one
 LOGS = "log_*"  # of TensorBoard, by stable-baselines3
 FROM_SCRATCH = 45  # rollouts
-IMITATION_RATE, IMITATION_BATCH = 2e-3, 2048
+EPISODES = 4  # that are imitated, in every environment
+IMITATION_RATE, IMITATION_BATCH, IMITATION_PASSES = 2e-3, 2048, 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,14 +274,14 @@ def _imitate(
         set_random_state(state)  # trials may draw, and a resumed training finds some of them done
         peak = partial(network.choose, least=LEAST)
     teacher = ScheduleTeacher(settings.interface, generator, peak, dtype=np.float32)  # as the model and its environment
-    episodes = EPISODES if algorithm.recurrent else 1
     imitate(
         PolicyTwin(algorithm, model, env),
         teacher,
-        [partial(_play, env, settings.decisions)] * episodes,
+        [partial(_play, env, settings.decisions)] * EPISODES,
         generator,
         rate=IMITATION_RATE,
         batch=IMITATION_BATCH,
+        steps=IMITATION_PASSES * EPISODES * env.num_envs * settings.decisions // IMITATION_BATCH + 1,
     )
 
 

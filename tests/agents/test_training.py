@@ -37,7 +37,7 @@ TINY = TrainSettings(
 
 @pytest.fixture(autouse=True)
 def one_episode(monkeypatch):
-    """What a recurrent policy imitates is not what is tested here."""
+    """What a policy imitates is not what is tested here."""
     monkeypatch.setattr("agents.training.reinforcement.EPISODES", 1)
 
 

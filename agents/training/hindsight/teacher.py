@@ -12,11 +12,11 @@ from torch import Tensor
 
 from agents.training.curriculum import Curriculum
 from agents.training.hindsight.trials import GROUPS, TRIALS, WATCHED, PeakNetwork, Trials, collect, draw_and_try, joined
-from agents.training.imitation import fitting_steps
 from optenv.control.controller import Interface
 
 SOFT = 0.03  # nats; a loss beyond it counts by its logarithm, or noise-free tasks alone would decide
 BLUR = 0.3  # standard deviations by which views are blurred in fitting
+MOST_STEPS, PASSES = 2000, 50
 
 
 def teach(
@@ -86,6 +86,11 @@ def fit(trials: Trials, *, seed: int, batch: int = 512) -> PeakNetwork:
             optimizer.step()
             schedule.step()
     return network
+
+
+def fitting_steps(rows: int, batch: int) -> int:
+    """Return how many batches to fit to that many rows."""
+    return min(MOST_STEPS, PASSES * rows // batch + 1)
 
 
 def interpolated(regret: Tensor, tried: Tensor, peak: Tensor) -> Tensor:
