@@ -48,11 +48,8 @@ def add_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
         help=f"of {among([*BASELINES, CALIBRATED])} (default: all of the suite's)",
     )
     parser.add_argument("--quick", action="store_true", help="fewer steps, seeds and base rates: does it all run?")
-    parser.add_argument(
-        "--backend", default="loky", metavar="NAME", help="loky: this machine; ray: a cluster (default: %(default)s)"
-    )
+    add_backend(parser)
     parser.add_argument("--jobs", type=int, default=-1, help="cells at a time; -1: one per core (default: %(default)s)")
-    parser.add_argument("--ray-address", default=None, metavar="ADDRESS", help="of a running cluster, such as auto")
     parser.add_argument(
         "--device", default="cpu", help="cpu, cuda or cuda:N: trains the inner runs (default: %(default)s)"
     )
@@ -92,18 +89,30 @@ def go_on(options: argparse.Namespace) -> str:
     return "what is finished is kept, and the same command goes on from there" if begun else ""
 
 
-def _workers(options: argparse.Namespace) -> Workers:
-    """Return where cells are run.
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` the options that say on which machines work is done."""
+    parser.add_argument(
+        "--backend", default="loky", metavar="NAME", help="loky: this machine; ray: a cluster (default: %(default)s)"
+    )
+    parser.add_argument("--ray-address", default=None, metavar="ADDRESS", help="of a running cluster, such as auto")
+
+
+def workers_of(options: argparse.Namespace, jobs: int, gpus: float = 0.0) -> Workers:
+    """Return where work is done, `jobs` pieces at a time.
 
     Raises:
       ValueError: if that does not exist.
     """
-    check_numbers(options)
     _ = BACKENDS[options.backend]
     if options.ray_address is not None and options.backend != "ray":
         raise ValueError("--ray-address: expected with --backend ray alone; received with " + options.backend)
+    return Workers(options.backend, jobs, options.ray_address, gpus)
+
+
+def _workers(options: argparse.Namespace) -> Workers:
+    check_numbers(options)
     gpus = 1.0 if check_device(options.device, here=options.backend != "ray").startswith("cuda") else 0.0
-    return Workers(options.backend, options.jobs, options.ray_address, gpus)
+    return workers_of(options, options.jobs, gpus)
 
 
 def suite_names(wanted: Sequence[str]) -> list[str]:

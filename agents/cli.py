@@ -18,7 +18,7 @@ from agents.registry import names
 from agents.rules.auto import FIRST_UPDATE_NORM
 from agents.training.run_folder import SETTINGS, holds_run, read_fields
 from optenv import tasks
-from optenv.benchmark.driver import Workers
+from optenv.benchmark.driver import BACKENDS, Workers
 from optenv.benchmark.methods import BASELINES, REFERENCE, BenchmarkMethod
 from optenv.benchmark.report import write_comparison
 from optenv.benchmark.suites import SUITES, Case, Suite, check_case
@@ -41,9 +41,15 @@ AGENTS = Registry(
     }.items(),
 )
 # Options that a training reads; reinforcement learning reads them all.
-COMMON = ("agent", "task", "seed", "suite", "workers", "out", "overwrite")
+COMMON = ("agent", "task", "seed", "suite", "workers", "backend", "ray_address", "out", "overwrite")
 READ = {"garo": (*COMMON, "hindsight"), "opt2vec": (*COMMON, "optimizer", "rollouts")}
-RESUMED = ("resume", "suite", "workers")  # options of a training that goes on; the others are its own
+RESUMED = (
+    "resume",
+    "suite",
+    "workers",
+    "backend",
+    "ray_address",
+)  # options of a training that goes on; the others are its own
 Options = tuple[tuple[str, float], ...]
 BESIDE = (REFERENCE, "constant", "warmup_cosine")  # what a trained controller is evaluated beside
 
@@ -66,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def add_train(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Give `parser` the options of a training; the defaults train PPO on the synthetic train split."""
+    """Give `parser` the options of a training; the defaults make `ppo`, on the synthetic train split."""
     parser.add_argument("--agent", default="ppo", metavar="NAME", help=f"{among(AGENTS)} (default: %(default)s)")
     parser.add_argument(
         "--task", nargs="+", default=[], metavar="NAME", help="see `optcontrol list` (default: synthetic families)"
@@ -116,6 +122,7 @@ def add_train(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
         "--from-scratch", action="store_true", help="begin with random weights, without imitating a schedule first"
     )
     parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
+    benchmark.add_backend(parser)
     parser.add_argument("--seed", type=int, default=0, help="of everything (default: %(default)s)")
     parser.add_argument(
         "--suite",
@@ -134,6 +141,7 @@ def add_train(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 def _train(options: argparse.Namespace) -> None:
     suite, folder = _check_train(options), _folder(options)
+    workers = benchmark.workers_of(options, options.workers)
     training = import_module(AGENTS[_agent_of(folder) if options.resume else options.agent])
     settings = training.read_settings(folder) if options.resume else training.from_options(options)
     if holds_run(folder) and not (options.resume or options.overwrite):
@@ -143,11 +151,12 @@ def _train(options: argparse.Namespace) -> None:
     for case in suite.cases:
         check_movable(required, case.optimizer, OPTIMIZERS[case.optimizer].hyperparameters)
     check_folder(folder)
-    path = training.train(settings, folder, resume=options.resume is not None)
+    with BACKENDS[workers.backend](workers):  # which the trials of a teacher with hindsight are handed to
+        path = training.train(settings, folder, resume=options.resume is not None)
     print(f"\nThe controller is in {path}; it is evaluated on tasks it was never trained on.")
     name, hyper = settings.base
     methods = [*(BASELINES[name] for name in BESIDE), *benchmark.controllers([str(path)])]
-    print("\n" + _compared(suite, methods, folder / "evaluation", options.workers))
+    print("\n" + _compared(suite, methods, folder / "evaluation", workers))
     print(f"Table, CSV and picture are in {folder}. Use it so:\n{_usage(path, name, hyper)}")
 
 
@@ -186,11 +195,11 @@ def _go_on(options: argparse.Namespace) -> str:
 
 
 def _compared(
-    suite: Suite, methods: Sequence[BenchmarkMethod], path: Path, jobs: int, reference: str = REFERENCE
+    suite: Suite, methods: Sequence[BenchmarkMethod], path: Path, workers: Workers, reference: str = REFERENCE
 ) -> str:
     """Run methods on a suite, write what came of it beside `path`, and return the report."""
     with open_store(path.parent) as store:
-        results = run_suite(suite, methods, store, Workers(jobs=jobs), reference=reference)
+        results = run_suite(suite, methods, store, workers, reference=reference)
     return write_comparison(results, path)
 
 
@@ -244,7 +253,7 @@ def _compare(options: argparse.Namespace) -> None:
     benchmark.check_bases(wanted, suite.cases)
     check_folder(options.out)
     path = options.out / "comparison"
-    print("\n" + _compared(suite, list(methods.values()), path, options.workers, reference.name))
+    print("\n" + _compared(suite, list(methods.values()), path, Workers(jobs=options.workers), reference.name))
     print(f"Table, CSV and picture are in {options.out}.")
 
 
