@@ -109,7 +109,7 @@ def add_train(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
         "--rollouts",
         type=int,
         default=None,
-        help="that are learned from (default: 45 from scratch, else 0); of opt2vec meta-steps",
+        help="that are learned from (default: 20 from scratch, else 0); of opt2vec meta-steps",
     )
     parser.add_argument(
         "--hindsight",

@@ -39,7 +39,7 @@ with needed_for("training with stable-baselines3"):
 VALIDATION = tuple(name for name, row in FEATURES.items() if row.of_validation)
 FEATURES_SEEN = with_features(FEATURE_NAMES, VALIDATION)
 LOGS = "log_*"  # of TensorBoard, by stable-baselines3
-FROM_SCRATCH = 45  # rollouts
+FROM_SCRATCH = 20  # rollouts
 EPISODES = 4  # that are imitated, in every environment
 IMITATION_RATE, IMITATION_BATCH, IMITATION_PASSES = 2e-3, 2048, 100
 
