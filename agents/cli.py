@@ -43,13 +43,8 @@ AGENTS = Registry(
 # Options that a training reads; reinforcement learning reads them all.
 COMMON = ("agent", "task", "seed", "suite", "workers", "backend", "ray_address", "out", "overwrite")
 READ = {"garo": (*COMMON, "hindsight"), "opt2vec": (*COMMON, "optimizer", "rollouts")}
-RESUMED = (
-    "resume",
-    "suite",
-    "workers",
-    "backend",
-    "ray_address",
-)  # options of a training that goes on; the others are its own
+# Options of a training that goes on; the others are its own.
+RESUMED = ("resume", "suite", "workers", "backend", "ray_address")
 Options = tuple[tuple[str, float], ...]
 BESIDE = (REFERENCE, "constant", "warmup_cosine")  # what a trained controller is evaluated beside
 

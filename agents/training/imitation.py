@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from tqdm import tqdm
 
 from agents.rules import auto
 from optenv.control.controller import Controller, Interface
@@ -161,6 +163,7 @@ def imitate(
     batch: int | None = None,
     whole_runs: bool = True,
     decay: Callable[[Optimizer, int], LRScheduler] = linear_to_zero,
+    progress: bool = False,
 ) -> float:
     """Fit a policy to a teacher, by Adam on the squared error.
 
@@ -174,17 +177,20 @@ def imitate(
       batch: decisions in a batch; None for all.
       whole_runs: whether a batch holds whole runs, in order, or single decisions.
       decay: of the rate.
+      progress: whether to show progress bars.
 
     Returns:
       The mean squared error of the last batch.
     """
-    parts = [_recorded(teacher, episode, whole_runs) for episode in episodes]
+    bar = partial(tqdm, disable=not progress)
+    played = bar(episodes, desc="teacher", unit="episode")
+    parts = [_recorded(teacher, episode, whole_runs) for episode in played]
     seen, wanted = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))  # [T, rows, ...]
     inputs, answers = twin.prepare(seen), torch.as_tensor(wanted, dtype=torch.float32)
     length, rows = inputs.shape[:2]
     optimizer = torch.optim.Adam(twin.parameters(), lr=rate)
     schedule = decay(optimizer, steps)
-    for _ in range(steps):
+    for _ in bar(range(steps), desc="imitation", unit="batch"):
         chosen: Any = slice(None)
         if batch is not None:
             chosen = torch.as_tensor(generator.integers(rows, size=max(1, batch // length)))

@@ -282,6 +282,7 @@ def _imitate(
         rate=IMITATION_RATE,
         batch=IMITATION_BATCH,
         steps=IMITATION_PASSES * EPISODES * env.num_envs * settings.decisions // IMITATION_BATCH + 1,
+        progress=progress,
     )
 
 

@@ -69,6 +69,8 @@ MISTAKES = [
     ("train --rollouts -3", "--rollouts: expected positive numbers"),
     ("train --rollouts 1.5", "--rollouts: invalid int value: '1.5'"),
     ("train --workers 0", "--workers: expected positive numbers"),
+    ("train --backend rey", "unknown backend 'rey'.*Did you mean 'ray'"),
+    ("train --ray-address auto", "--ray-address: expected with --backend ray alone; received with loky"),
     ("train --hindsight -5", r"--hindsight: expected 0, or positive numbers up to 1,000,000; received \[-5\]"),
     ("train --agent garo --hindsight 0", "--hindsight: expected positive numbers for garo"),
     ("train --seed -1", "--seed: expected 0, or positive numbers"),

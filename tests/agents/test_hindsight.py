@@ -1,9 +1,11 @@
 """The teacher with hindsight: what it is fitted to, and that an interrupted collection is the uninterrupted one."""
 
+import threading
 from functools import partial
 
 import numpy as np
 import torch
+from joblib import parallel_config
 
 from agents.training.curriculum import Curriculum
 from agents.training.hindsight.teacher import fit, interpolated
@@ -75,6 +77,18 @@ def test_an_interrupted_collection_ends_as_an_uninterrupted_one(tmp_path):
     resumed = collect(trial, tmp_path / "cut.npz", number=3, **settings)
     np.testing.assert_array_equal(whole.regret, resumed.regret)
     np.testing.assert_array_equal(whole.views, resumed.views)
+
+
+def test_trials_are_handed_to_the_backend_in_force(tmp_path):
+    draw, threads = partial(draw_and_try, CURRICULUM, INTERFACE, seed=(3,)), set()
+
+    def trial(index):
+        threads.add(threading.get_ident())
+        return draw(index)
+
+    with parallel_config(backend="threading"):  # processes would leave the set as it is
+        collect(trial, tmp_path / "trials.npz", number=2, num_features=12, workers=2, progress=False)
+    assert threads and threading.get_ident() not in threads
 
 
 def test_the_second_round_tries_peaks_around_those_that_the_network_chooses():

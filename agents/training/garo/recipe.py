@@ -151,7 +151,8 @@ def train(settings: GaroSettings, folder: Path, *, resume: bool = False, progres
         GruTwin(untrained(settings.seed, interface=INTERFACE)),
         HindsightTeacher(INTERFACE, network, generator),
     )
-    imitate(twin, teacher, _episodes(settings, generator), generator, rate=RATE, steps=FITTING_STEPS)
+    episodes = _episodes(settings, generator)
+    imitate(twin, teacher, episodes, generator, rate=RATE, steps=FITTING_STEPS, progress=progress)
     notes = {"settings": asdict(settings), "seconds": round(time.monotonic() - started, 1)}
     path = folder / CONTROLLER
     replace(twin.export(), notes=notes).write(path)
