@@ -81,8 +81,8 @@ class Cell(Work):
         Returns:
           JSON values: `rates` [R] and `seeds` [S]; final and first validation losses `loss` and `first`, [R, S]; inner
           steps `steps`, [V], after which the validation losses `valid` and `offered`, [V, R, S], were measured; test
-          losses `test_first`, `test_best` and `test_final`, [R, S], see `Outcome.test`; `bound`, the greatest known
-          lower bound of the loss; and `seconds` of processor time.
+          losses `test_first`, `test_best`, `test_final` and `test_average`, [R, S], see `Outcome.test`; `bound`, the
+          greatest known lower bound of the loss; and `seconds` of processor time.
         """
         import torch
 

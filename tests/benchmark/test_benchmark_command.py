@@ -169,6 +169,7 @@ class Given:
             "test_first": first,
             "test_best": best,
             "test_final": loss,
+            "test_average": loss,
             "bound": 0.0,
             "seconds": 1.0,
         }
