@@ -9,7 +9,7 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
-from agents import benchmark, card, plot
+from agents import benchmark, card, compare, plot
 from agents.arguments import Parser, add_version, among, check_folder, check_numbers, check_unread, run
 from agents.describe import describe
 from agents.playground import launch
@@ -18,14 +18,11 @@ from agents.registry import names
 from agents.rules.auto import FIRST_UPDATE_NORM
 from agents.training.run_folder import SETTINGS, holds_run, read_fields
 from optenv import tasks
-from optenv.benchmark.driver import BACKENDS, Workers
-from optenv.benchmark.methods import BASELINES, REFERENCE, BenchmarkMethod
-from optenv.benchmark.report import write_comparison
-from optenv.benchmark.suites import SUITES, Case, Suite, check_case
-from optenv.benchmark.whole import open_store, run_suite
+from optenv.benchmark.driver import in_force
+from optenv.benchmark.methods import BASELINES, REFERENCE
+from optenv.benchmark.suites import SUITES, Case, Suite
 from optenv.control.features import FEATURES
 from optenv.control.knobs import CONTROLS, KNOBS, check_control, check_movable
-from optenv.inner.layout import GROUPINGS
 from optenv.inner.optimizers import OPTIMIZERS
 from optenv.registry import Registry
 from optenv.rewards import REWARDS
@@ -55,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_version(parser)
     commands = parser.add_subparsers(required=True, metavar="command", dest="command")
     add_train(commands.add_parser("train", help="train a controller and evaluate it"))
-    add_compare(commands.add_parser("compare", help="run controllers side by side"))
+    compare.add_options(commands.add_parser("compare", help="run controllers side by side"))
     benchmark.add_options(commands.add_parser("benchmark", help="judge controllers against tuned and untuned methods"))
     plot.add_options(commands.add_parser("plot", help="draw a controlled optimizer's trace, or a training's curves"))
     card.add_options(commands.add_parser("card", help="write a model card beside a controller file"))
@@ -79,27 +76,7 @@ def add_train(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"base optimizers, of {among(OPTIMIZERS)}; a repeated one is drawn more often (default: the agent's)",
     )
-    parser.add_argument(
-        "--knobs",
-        nargs="+",
-        default=None,
-        metavar="NAME",
-        help=f"of {among(KNOBS)} (default: scale, and second_moment where the base optimizer has one)",
-    )
-    parser.add_argument(
-        "--control", default="relative", metavar="NAME", help=f"{among(CONTROLS)} (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--first-update-norm",
-        type=float,
-        default=FIRST_UPDATE_NORM,
-        metavar="NORM",
-        help="of the whole model's first update; 0 starts from the base rate (default: %(default)s)",
-    )
-    parser.add_argument("--lr", nargs="+", type=float, default=[1e-3], metavar="RATE", help="base rate, or range")
-    parser.add_argument(
-        "--reward", default="tempered_decrease", metavar="NAME", help=f"{among(REWARDS)} (default: %(default)s)"
-    )
+    _add_environment(parser)
     parser.add_argument(
         "--rollouts",
         type=int,
@@ -134,6 +111,31 @@ def add_train(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return parser
 
 
+def _add_environment(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` the options of the environment that is trained in."""
+    parser.add_argument(
+        "--knobs",
+        nargs="+",
+        default=None,
+        metavar="NAME",
+        help=f"of {among(KNOBS)} (default: scale, and second_moment where the base optimizer has one)",
+    )
+    parser.add_argument(
+        "--control", default="relative", metavar="NAME", help=f"{among(CONTROLS)} (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--first-update-norm",
+        type=float,
+        default=FIRST_UPDATE_NORM,
+        metavar="NORM",
+        help="of the whole model's first update; 0 starts from the base rate (default: %(default)s)",
+    )
+    parser.add_argument("--lr", nargs="+", type=float, default=[1e-3], metavar="RATE", help="base rate, or range")
+    parser.add_argument(
+        "--reward", default="tempered_decrease", metavar="NAME", help=f"{among(REWARDS)} (default: %(default)s)"
+    )
+
+
 def _train(options: argparse.Namespace) -> None:
     suite, folder = _check_train(options), _folder(options)
     workers = benchmark.workers_of(options, options.workers)
@@ -146,12 +148,12 @@ def _train(options: argparse.Namespace) -> None:
     for case in suite.cases:
         check_movable(required, case.optimizer, OPTIMIZERS[case.optimizer].hyperparameters)
     check_folder(folder)
-    with BACKENDS[workers.backend](workers):  # which the trials of a teacher with hindsight are handed to
+    with in_force(workers):  # which the trials of a teacher with hindsight are handed to
         path = training.train(settings, folder, resume=options.resume is not None)
     print(f"\nThe controller is in {path}; it is evaluated on tasks it was never trained on.")
     name, hyper = settings.base
     methods = [*(BASELINES[name] for name in BESIDE), *benchmark.controllers([str(path)])]
-    print("\n" + _compared(suite, methods, folder / "evaluation", workers))
+    print("\n" + compare.compared(suite, methods, folder / "evaluation", workers))
     print(f"Table, CSV and picture are in {folder}. Use it so:\n{_usage(path, name, hyper)}")
 
 
@@ -189,85 +191,11 @@ def _go_on(options: argparse.Namespace) -> str:
     return f"go on with --resume {folder}" if (folder / SETTINGS).is_file() else "there is nothing to resume yet"
 
 
-def _compared(
-    suite: Suite, methods: Sequence[BenchmarkMethod], path: Path, workers: Workers, reference: str = REFERENCE
-) -> str:
-    """Run methods on a suite, write what came of it beside `path`, and return the report."""
-    with open_store(path.parent) as store:
-        results = run_suite(suite, methods, store, workers, reference=reference)
-    return write_comparison(results, path)
-
-
 def _on(suite: Suite, optimizer: str, options: Options) -> Suite:
     """Put a base optimizer in the place of AdamW, the suites' usual one."""
     usual = Case.optimizer
     cases = (replace(c, optimizer=optimizer, options=options) if c.optimizer == usual else c for c in suite.cases)
     return replace(suite, cases=tuple(cases))
-
-
-def add_compare(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Give `parser` the options of a comparison; what is left out is the suite's."""
-    parser.add_argument(
-        "--controllers", nargs="+", required=True, metavar="NAME", help=f"policy files, or names of {among(names())}"
-    )
-    parser.add_argument(
-        "--suite",
-        default="held_out",
-        metavar="NAME",
-        help=f"tasks, budgets, base rates, seeds: {among(SUITES)} (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--task", nargs="+", default=[], metavar="NAME", help="in place of the suite's; see `optcontrol list`"
-    )
-    parser.add_argument("--steps", type=int, default=None, help="budget; default: the suite's for this task, or 200")
-    parser.add_argument("--lr", nargs="+", type=float, default=[], metavar="RATE", help="base rates")
-    parser.add_argument("--seeds", type=int, default=None, help="number of paired seeds")
-    parser.add_argument(
-        "--optimizer", default="adamw", metavar="NAME", help=f"{among(OPTIMIZERS)} (default: %(default)s)"
-    )
-    parser.add_argument("--groups", default="layer", metavar="NAME", help=f"{among(GROUPINGS)} (default: %(default)s)")
-    parser.add_argument(
-        "--reference",
-        default="tuned",
-        metavar="NAME",
-        help="what losses are divided by: tuned, or a controller (default: %(default)s)",
-    )
-    parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("runs/comparison"), help="folder (default: %(default)s)")
-    parser.set_defaults(run=_compare, go_on=benchmark.go_on)
-    return parser
-
-
-def _compare(options: argparse.Namespace) -> None:
-    check_numbers(options)
-    suite, wanted = _suite(options), list(dict.fromkeys(options.controllers))
-    methods = dict(zip(wanted, benchmark.controllers(wanted), strict=True))
-    if options.reference == REFERENCE:
-        methods = {REFERENCE: BASELINES[REFERENCE], **methods}
-    reference = Registry("reference", {REFERENCE: BASELINES[REFERENCE], **methods}.items())[options.reference]
-    benchmark.check_bases(wanted, suite.cases)
-    check_folder(options.out)
-    path = options.out / "comparison"
-    print("\n" + _compared(suite, list(methods.values()), path, Workers(jobs=options.workers), reference.name))
-    print(f"Table, CSV and picture are in {options.out}.")
-
-
-def _suite(options: argparse.Namespace) -> Suite:
-    """Return the suite asked for, with what the options put in its place.
-
-    Raises:
-      ValueError: if a name is unknown.
-    """
-    suite = SUITES[options.suite]
-    budgets = {case.task: case.total for case in suite.cases}
-    cases = tuple(
-        Case(task, options.steps or budgets.get(task, 200), options.optimizer, options.groups)
-        for task in dict.fromkeys(options.task or budgets)
-    )
-    for case in cases:
-        check_case(case)
-    rates = tuple(dict.fromkeys(options.lr)) or suite.rates
-    return replace(suite, cases=cases, rates=rates, num_seeds=options.seeds or suite.num_seeds)
 
 
 def _agent_of(folder: Path) -> str:

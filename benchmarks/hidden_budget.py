@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from no_budget import without_budget
 from tqdm import tqdm
 
 import agents
@@ -26,14 +27,12 @@ from optenv.benchmark.rivals import RIVALS, Rival, run_rival
 from optenv.benchmark.run import SAMPLES, Outcome, run_controller
 from optenv.benchmark.scores import SCORES
 from optenv.benchmark.suites import SUITES, Case
-from optenv.control.guard import Guard
 from optenv.inner.trainer import make_trainer
 
 Array = np.ndarray
 RATES = np.logspace(-3.5, 0.5, 9)
 TUNING_SEED = 10_001
 BASE_RATE = 1e-3  # the first scale takes its place
-EVERY = 10  # steps between decisions, as of a controlled optimizer without a budget
 COLUMNS = {"best": "best", "final": "final", "average": "final"}  # what is delivered, and by the reference
 
 
@@ -74,10 +73,9 @@ def ratios(case: Case, names: list[str], seeds: Array) -> dict[tuple[str, str], 
     bar, trainer = reference(task, seeds, case.total), make_trainer(task, "adamw")
     found = {}
     for name in names:
-        rates, guard = np.full(len(seeds), BASE_RATE), Guard(agents.load(name))
-        guard.interface = replace(guard.interface, decisions=max(1, round(case.total / EVERY)))
+        rates, deployed = np.full(len(seeds), BASE_RATE), without_budget(agents.load(name), case.total)
         outcome = run_controller(
-            trainer, guard, seeds, rates, case.total, samples=SAMPLES, test=True, reveal_budget=False
+            trainer, deployed, seeds, rates, case.total, samples=SAMPLES, test=True, reveal_budget=False
         )
         for column, score in COLUMNS.items():
             found[name, column] = float(np.exp((log_test(outcome, column, task) - bar[score]).mean()))

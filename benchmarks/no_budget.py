@@ -21,6 +21,7 @@ from torch.nn import functional as F
 import agents
 from optenv.control.controller import Controller
 from optenv.control.guard import Guard
+from optenv.control.unknown_budget import STEPS_PER_ACTION
 from optenv.inner.architecture_batches import ArchitectureBatches
 from optenv.inner.rollout import rollout
 from optenv.inner.trainer import BatchedTrainer, make_trainer
@@ -31,7 +32,7 @@ from optenv.tasks.real import digits
 from optenv.tasks.task import Batch, Data
 
 STEPS = (500, 2_000, 5_000)
-EVERY, LAST = 10, 4  # steps between decisions; decisions that a loss is averaged over
+LAST = 4  # decisions that a loss is averaged over
 REFERENCE_RATE = 1e-3
 CONTROLLERS = ("ppo", "recurrent_ppo", "garo", "opt2vec", "auto", "optbrain", "adaptive")
 BASES = {"garo": "sgd"}  # of others: AdamW
@@ -63,16 +64,23 @@ def tasks() -> dict[str, Task]:
     }
 
 
+def without_budget(controller: Controller, total: int) -> Guard:
+    """Guard a controller that decides in `total` steps as often as a controlled optimizer without a budget has it."""
+    guard = Guard(controller)
+    guard.interface = replace(guard.interface, decisions=max(1, round(total / STEPS_PER_ACTION)))
+    return guard
+
+
 def losses(trainer: BatchedTrainer, controller: Controller, seeds: Array, rates: Array) -> Array:
     """Return log losses on the training data and on fresh data after `STEPS` steps, [len(STEPS), 2, N]."""
-    runs, guard, seen = ArchitectureBatches([trainer]), Guard(controller), {}
-    guard.interface = replace(guard.interface, decisions=STEPS[-1] // EVERY)  # as of a host that chooses ten steps
+    runs, guard, seen = ArchitectureBatches([trainer]), without_budget(controller, STEPS[-1]), {}
+    window = LAST * STEPS_PER_ACTION
     for step in rollout(runs, guard, seeds, rates, STEPS[-1], reveal_budget=False, reveal_validation=False):
-        if any(0 <= end - step.last < LAST * EVERY for end in STEPS):
+        if any(0 <= end - step.last < window for end in STEPS):
             state = runs.states[0][1]
             seen[step.last] = [_whole(trainer, state.params, data) for data in (state.train, state.valid)]
     return np.array(
-        [np.mean([value for last, value in seen.items() if 0 <= end - last < LAST * EVERY], axis=0) for end in STEPS]
+        [np.mean([value for last, value in seen.items() if 0 <= end - last < window], axis=0) for end in STEPS]
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import agents
-from agents import benchmark, card, cli, plot
+from agents import benchmark, card, cli, compare, plot
 from agents.playground import launch
 from agents.policies.loading import pretrained_names
 from agents.rules.schedules import SCHEDULES
@@ -27,7 +27,7 @@ from optenv.rewards import REWARDS
 MARK = re.compile(r"^<!-- (rows|help): (\w+) -->$", re.MULTILINE)
 COMMANDS: dict[str, Callable[[argparse.ArgumentParser], Any]] = {
     "train": cli.add_train,
-    "compare": cli.add_compare,
+    "compare": compare.add_options,
     "benchmark": benchmark.add_options,
     "plot": plot.add_options,
     "card": card.add_options,

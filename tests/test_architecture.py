@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("agents.__main__",),
     ("agents.cli",),
+    ("agents.compare",),
     ("agents.playground", "agents.benchmark", "agents.describe", "agents.plot", "agents.card"),
     ("agents",),  # agents/__init__.py, which names what users need
     ("agents.training", "agents.gym_adapter"),

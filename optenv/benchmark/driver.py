@@ -108,10 +108,20 @@ def run_in_parallel(function: Callable[[Any], Any], items: Sequence[Any], worker
         return
     with needed_for(PURPOSE):
         from joblib import Parallel, delayed
-    with BACKENDS[workers.backend](workers):
+    with in_force(workers):
         # Small pre-dispatch and batches: what waits in a queue is lost with it.
         parallel = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
         yield from parallel(delayed(function)(item) for item in items)
+
+
+def in_force(workers: Workers) -> AbstractContextManager:
+    """Return a context within which joblib hands work to `workers`.
+
+    Raises:
+      ImportError: if a package that this needs is not installed.
+    """
+    with needed_for(PURPOSE):
+        return BACKENDS[workers.backend](workers)
 
 
 def _loky(workers: Workers) -> AbstractContextManager:

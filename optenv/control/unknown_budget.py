@@ -18,6 +18,7 @@ Array = np.ndarray
 
 PEAKS = {"first_update": 0.12, "first_update_norm": 1.4}  # by what the controller's interface gives
 RISE, FALL = 40.0, 200.0  # steps
+STEPS_PER_ACTION = 10  # of a controlled optimizer, unless the user has another number
 FEATURES_NEEDED = ("progress", "age")
 
 

@@ -17,6 +17,7 @@ from optenv.control.controller import Controller
 from optenv.control.guard import Guard
 from optenv.control.loop import check_learner
 from optenv.control.named import load_controller
+from optenv.control.unknown_budget import STEPS_PER_ACTION
 from optenv.wrapper.best_validation import BestValidation
 from optenv.wrapper.checks import check, whole
 from optenv.wrapper.decision_log import DecisionLog
@@ -149,7 +150,7 @@ class ControlledOptimizer(DelegatingOptimizer):
         super().__init__(base)
         self.controller = controller = owned(self, controller, learn=learn)
         decisions = controller.interface.decisions
-        every = steps_per_action or (max(1, round(total_steps / decisions)) if total_steps else 10)
+        every = steps_per_action or (max(1, round(total_steps / decisions)) if total_steps else STEPS_PER_ACTION)
         if guard and not isinstance(controller, Guard):
             controller = Guard(controller, max_authority=max_authority)
         self._process_group, self._distributed = process_group, None

@@ -75,8 +75,8 @@ def test_a_mistake_is_one_line_before_anything_is_run(arguments, complaint, tmp_
 
 def test_what_is_not_given_is_the_suites(monkeypatch, tmp_path):
     seen = []
-    monkeypatch.setattr("agents.cli.run_suite", lambda suite, *arguments, **options: seen.append(suite))
-    monkeypatch.setattr("agents.cli.write_comparison", lambda *arguments: "")
+    monkeypatch.setattr("agents.compare.run_suite", lambda suite, *arguments, **options: seen.append(suite))
+    monkeypatch.setattr("agents.compare.write_comparison", lambda *arguments: "")
     out = ["--out", str(tmp_path)]
     main(["compare", "--controllers", "neutral", "--suite", "quick", *out])
     main(

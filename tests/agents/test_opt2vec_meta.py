@@ -247,7 +247,7 @@ def test_the_command_line_trains_it_and_resumes_it(tmp_path, monkeypatch):
         return folder / CONTROLLER
 
     monkeypatch.setattr(training, "train", recorded)
-    monkeypatch.setattr("agents.cli._compared", lambda *arguments: "the report")
+    monkeypatch.setattr("agents.compare.compared", lambda *arguments: "the report")
     asked = ["train", "--agent", "opt2vec", "--task", "quadratic:0", "--rollouts", "2", "--out", str(tmp_path / "run")]
     assert main(asked) == 0 and main(["train", "--resume", str(tmp_path / "run")]) == 0
     expected = plain(Opt2VecSettings(tasks=("quadratic:0",), meta_steps=2))
